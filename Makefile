@@ -1,0 +1,107 @@
+# Everything a person types. Each target makes the environment that it needs, once: a fresh clone
+# needs Python 3.11+ and nothing else (a C compiler makes the codec fast, but is optional).
+#
+#   make demo         compress a real Sentinel-2 series, read it back, print a report, write a PNG
+#   make test         ruff, mypy and the tests that take minutes at most
+#   make test-all     every test, and more random examples of each
+#   make test-train   tests that need compressai and terracodec, in an environment of their own
+#   make test-numpy1  the tests of `make test` with numpy 1.26, in that same environment
+#   make bench        speed and memory against other codecs
+#   make bench-rd     rate and distortion against other codecs
+#   make notebooks    execute the notebooks into build/notebooks
+#   make clean        remove everything that these targets made
+
+# The first interpreter on the PATH that is new enough. Override: make PYTHON=/path/to/python test
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# torch comes first and by exact version: a plain "torch" takes the newest build with gigabytes of
+# CUDA libraries, and once this one is there the requirement in pyproject.toml is already met.
+# It is for development only; users install whatever torch suits them. Override: make TORCH=...
+TORCH ?= torch==2.13.0
+# Options for pytest: make test ARGS="-k sensors -x"
+ARGS ?=
+
+VENV := .venv
+TRAIN := .venv-train
+BIN := $(VENV)/bin
+# What is installed depends on these; a change of any of them installs again.
+INPUTS := pyproject.toml setup.py $(wildcard tec_numcodecs/_csrc/*.[ch])
+PIP := -m pip --disable-pip-version-check --quiet
+PACKAGES := $(wildcard tec_numcodecs tec_xarray)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo lint test test-all test-train test-numpy1 bench bench-rd notebooks clean
+
+help:
+	@sed -n 's/^#   make/  make/p' Makefile
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m tec_xarray.demo
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(PACKAGES)
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow and not train" $(ARGS)
+
+test-all: lint
+	$(BIN)/python -m pytest -m "not train" --hypothesis-profile=thorough $(ARGS)
+
+# pytest's exit code 5 means that nothing was selected, which is no failure of what exists.
+test-train: $(TRAIN)/.installed
+	$(TRAIN)/bin/python -m pytest -m train $(ARGS) || [ $$? -eq 5 ]
+
+test-numpy1: $(TRAIN)/.installed
+	$(TRAIN)/bin/python -m pytest -m "not slow and not train" $(ARGS)
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.speed $(ARGS)
+
+bench-rd: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.rd $(ARGS)
+
+notebooks: $(VENV)/.installed-notebooks
+	mkdir -p build/notebooks
+	set -e; for source in notebooks/*.py; do \
+		$(BIN)/jupytext --to notebook --execute \
+			--output "build/notebooks/$$(basename "$$source" .py).ipynb" "$$source"; \
+	done
+
+# pip 25.1 is the first that knows dependency groups.
+$(VENV)/.installed: $(INPUTS)
+	@test -n "$(PYTHON)" || { echo "tec needs Python 3.11 or newer on the PATH"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) install --upgrade "pip>=25.1"
+	$(BIN)/python $(PIP) install "$(TORCH)"
+	$(BIN)/python $(PIP) install --group lint --editable ".[test]"
+	@$(BIN)/python .ci/check_native.py
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/python $(PIP) install --group bench
+	@touch $@
+
+$(VENV)/.installed-notebooks: $(VENV)/.installed
+	$(BIN)/python $(PIP) install --editable ".[notebooks]"
+	@touch $@
+
+# compressai caps numpy below 2, and it and terracodec import torchvision. The registry's torchvision
+# wheel for Linux is a CUDA build: with a CPU build of torch it installs but does not import. Only
+# its pure Python half is used here, so .ci/torchvision_on_cpu.py, put into this environment only,
+# declares the two operators whose absence stops the import. Nothing is stubbed or left out.
+$(TRAIN)/.installed: $(INPUTS) .ci/torchvision_on_cpu.py
+	@test -n "$(PYTHON)" || { echo "tec needs Python 3.11 or newer on the PATH"; exit 1; }
+	$(PYTHON) -m venv $(TRAIN)
+	$(TRAIN)/bin/python $(PIP) install --upgrade "pip>=25.1"
+	$(TRAIN)/bin/python $(PIP) install "$(TORCH)"
+	$(TRAIN)/bin/python $(PIP) install --group oracle --editable ".[train,test]"
+	$(TRAIN)/bin/python .ci/torchvision_on_cpu.py
+	$(TRAIN)/bin/python -c "import compressai, terracodec"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(TRAIN) build dist *.egg-info demo-output
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f tec_numcodecs/_native*.so tec_numcodecs/_native*.pyd
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

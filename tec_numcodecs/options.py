@@ -1,0 +1,225 @@
+"""Run-time settings: where and how fast to compute, never what is stored.
+
+Nothing here may change a byte of a chunk. An option is looked for in three places, the last one
+that has it wins: the defaults, the environment (``TEC_DEVICE``, ``TEC_THREADS``,
+``TEC_BATCH_SIZE``, ``TEC_PROGRESS``), and `set_options`.
+
+>>> set_options(threads=1)  # from now on, in this process
+set_options(threads=1)
+>>> with set_options(batch_size=4):  # only inside the block
+...     get_options().batch_size
+4
+"""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import os
+import re
+import threading
+import weakref
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+
+from tec_numcodecs.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """All settings at one moment.
+
+    Attributes
+    ----------
+    device : str
+        Where networks run: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... Default ``"cpu"``, because a
+        process that takes a GPU unasked is a bad neighbour. Bytes do not depend on it.
+    threads : int
+        CPU threads that one model call may use. Default 1: chunks are many and independent, so
+        one worker a core beats many threads on one chunk, and oversubscription hurts most.
+    batch_size : int
+        Most chunks that go through a network in one call. Default 16: a shard of 1024 x 1024 pixels
+        has as many chunks of 256 x 256. It bounds memory, too.
+    progress : bool
+        Whether long operations show a progress bar. Default False.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    batch_size: int = 16
+    progress: bool = False
+
+
+class _Settings(TypedDict, total=False):
+    device: str
+    threads: int
+    batch_size: int
+    progress: bool
+
+
+class set_options:  # noqa: N801 (reads as a function, as in xarray and flox)
+    """Change settings of this process, for good or for the length of a ``with`` block.
+
+    A plain call holds until another one changes the same setting. As a context manager the change
+    ends with the block. Settings belong to the process, not to a thread, since Zarr and Dask call
+    codecs from threads of their own. Threads may use it at the same time: every block takes back
+    its own change only, in whatever order they end, and of several open ones the newest wins.
+
+    Parameters
+    ----------
+    **settings
+        ``device``, ``threads``, ``batch_size``, ``progress``: see `Options`.
+
+    Raises
+    ------
+    InvalidInput
+        An unknown setting, or a value that it cannot have. Nothing is changed then.
+    """
+
+    def __init__(self, **settings: Unpack[_Settings]) -> None:
+        self._layer = _Layer({key: _parse(key, value) for key, value in settings.items()}, self)
+        _push(self._layer)
+
+    def __enter__(self) -> Self:
+        _push(self._layer)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _remove(self._layer)
+
+    def __repr__(self) -> str:
+        return f"set_options({', '.join(f'{k}={v!r}' for k, v in self._layer.values.items())})"
+
+
+def get_options() -> Options:
+    """Return the settings in force now.
+
+    Raises
+    ------
+    InvalidInput
+        An environment variable holds a value that the setting cannot have.
+    """
+    values = _from_environment()
+    for layer in _layers:  # one read of the name: a writer replaces the tuple, never edits it
+        values.update(layer.values)
+    return replace(_DEFAULTS, **values)
+
+
+class _Layer:
+    """The settings of one `set_options`; compared by identity."""
+
+    __slots__ = ("owner", "values")
+
+    def __init__(self, values: Mapping[str, Any], owner: set_options | None = None) -> None:
+        self.values = MappingProxyType(dict(values))
+        self.owner = weakref.ref(owner) if owner is not None else None
+
+    def is_permanent(self) -> bool:
+        """Whether nobody is left who could take it back: a plain call, its object gone."""
+        return self.owner is None or self.owner() is None
+
+
+_DEFAULTS = Options()
+_KEYS = tuple(field.name for field in fields(Options))
+_lock = threading.Lock()
+_layers: tuple[_Layer, ...] = ()
+
+
+def _push(layer: _Layer) -> None:
+    """Put a layer on top, once; merge neighbours that stay for good, or plain calls would pile up."""
+    global _layers
+    with _lock:
+        if layer in _layers:
+            return
+        merged: list[_Layer] = []
+        for old in _layers:
+            if merged and old.is_permanent() and merged[-1].is_permanent():
+                merged[-1] = _Layer({**merged[-1].values, **old.values})
+            else:
+                merged.append(old)
+        _layers = (*merged, layer)
+
+
+def _remove(layer: _Layer) -> None:
+    global _layers
+    with _lock:
+        _layers = tuple(old for old in _layers if old is not layer)
+
+
+def _renew_lock() -> None:
+    """Give a forked child a lock of its own: the parent's may have been held by another thread."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+def _from_environment() -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key in _KEYS:
+        variable = f"TEC_{key.upper()}"
+        text = os.environ.get(variable, "")
+        if text:
+            values[key] = _parse(key, text, variable)
+    return values
+
+
+def _parse(key: str, value: object, label: str | None = None) -> str | int | bool:
+    """Check one setting; `label` is what to call it in an error."""
+    if key not in _PARSERS:
+        close = difflib.get_close_matches(key, _KEYS, n=1)
+        raise InvalidInput(
+            f"unknown option {key!r}",
+            allowed=", ".join(_KEYS),
+            fix=f"did you mean {close[0]!r}?" if close else None,
+        )
+    parser, allowed = _PARSERS[key]
+    try:
+        return parser(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{label or key} = {value!r}", allowed=allowed) from error
+
+
+def _parse_device(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z]+(:\d+)?", value):
+        raise ValueError
+    return value
+
+
+def _parse_count(value: object) -> int:
+    if isinstance(value, bool):
+        raise TypeError
+    count = int(value) if isinstance(value, str) else operator.index(value)  # type: ignore[arg-type]
+    if count < 1:
+        raise ValueError
+    return count
+
+
+def _parse_switch(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("1", "true", "0", "false"):
+        return value.lower() in ("1", "true")
+    raise ValueError
+
+
+_PARSERS: Mapping[str, tuple[Callable[[object], str | int | bool], str]] = MappingProxyType(
+    {
+        "device": (_parse_device, "'cpu', 'cuda', 'cuda:0', ..."),
+        "threads": (_parse_count, "a whole number >= 1"),
+        "batch_size": (_parse_count, "a whole number >= 1"),
+        "progress": (_parse_switch, "True or False (1 or 0 in the environment)"),
+    }
+)

@@ -1,0 +1,29 @@
+"""What all tests share: a clean environment, hypothesis profiles, settings put back."""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis
+import pytest
+
+# Before anything of ours is imported: a developer's own settings must not decide a test, no test
+# may reach out to a hub, and figures are drawn without a screen. TEC_DISABLE_NATIVE stays: with it
+# the whole suite runs on the NumPy twins of the C code.
+for _name in ("DEVICE", "THREADS", "BATCH_SIZE", "PROGRESS", "WEIGHTS_DIR"):
+    os.environ.pop(f"TEC_{_name}", None)
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from tec_numcodecs import options  # noqa: E402
+
+# No deadlines: the machine may be busy, and time is what benchmarks are for.
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=40, print_blob=True)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=400, print_blob=True)
+hypothesis.settings.load_profile("fast")
+
+
+@pytest.fixture(autouse=True)
+def _options_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test the default settings and forget what it set."""
+    monkeypatch.setattr(options, "_layers", ())

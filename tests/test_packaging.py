@@ -1,0 +1,181 @@
+"""The distribution: what is declared, what is installed, what an import costs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+# A reader's first `xr.open_zarr` imports these two; whoever reads one array must not wait for torch.
+ENTRY_POINTS = {
+    "numcodecs.codecs": "tec_numcodecs.codec:TecCodec",
+    "zarr.codecs": "tec_numcodecs.zarr3:TecSerializer",
+}
+HEAVY = ("torch", "tec_xarray", "xarray", "dask", "distributed", "pandas", "scipy", "matplotlib",
+         "rioxarray", "safetensors.torch", "huggingface_hub")
+
+
+def _needs(module: str) -> None:
+    """Skip while a module of the plan is still to be written."""
+    path = ROOT.joinpath(*module.split("."))
+    if not (path.with_suffix(".py").exists() or (path / "__init__.py").exists()):
+        pytest.skip(f"{module} is not there yet")
+
+
+def _python(code: str, **environment: str) -> str:
+    """Run code in a fresh interpreter, from elsewhere, so that only what is installed counts."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, timeout=120, cwd=Path(sys.prefix), check=False,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("group", ENTRY_POINTS)
+def test_entry_points_are_declared_installed_and_load(group: str) -> None:
+    target = ENTRY_POINTS[group]
+    assert PROJECT["project"]["entry-points"][group] == {"tec_xarray": target}
+    (installed,) = importlib.metadata.entry_points(group=group, name="tec_xarray")
+    assert installed.value == target
+    _needs(target.split(":")[0])
+    assert installed.load().__name__ == target.split(":")[1]
+
+
+@pytest.mark.parametrize("target", ENTRY_POINTS.values())
+def test_entry_points_import_nothing_heavy(target: str) -> None:
+    module = target.split(":")[0]
+    _needs(module)
+    loaded = json.loads(
+        _python(f"import {module}, sys, json; print(json.dumps([*sys.modules]))")
+    )
+    assert module in loaded
+    assert sorted(set(HEAVY) & set(loaded)) == []
+
+
+def test_the_codec_alone_needs_no_xarray() -> None:
+    # Every module of the package, not only the entry points: xarray is the other package's.
+    modules = sorted(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in (ROOT / "tec_numcodecs").rglob("*.py")
+        if "training" not in path.parts
+    )
+    code = f"import importlib, sys\nfor m in {modules}: importlib.import_module(m)\n"
+    out = _python(code + "print(sorted({'xarray', 'dask', 'tec_xarray'} & set(sys.modules)))")
+    assert out.strip() == "[]"
+
+
+def test_imports_print_nothing_and_change_no_global_state() -> None:
+    _needs("tec_xarray")
+    code = """
+import torch, numpy, warnings, os
+def state():
+    return (torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),
+            torch.are_deterministic_algorithms_enabled(), numpy.geterr(), dict(os.environ))
+before = state()
+import tec_numcodecs, tec_xarray
+assert state() == before
+"""
+    assert _python(code) == ""
+
+
+def test_version_is_one() -> None:
+    declared = PROJECT["project"]["version"]
+    assert importlib.metadata.version("tec-xarray") == declared
+    for package in ("tec_numcodecs", "tec_xarray"):
+        if (ROOT / package / "__init__.py").exists():
+            found = getattr(importlib.import_module(package), "__version__", None)
+            assert found in (None, declared), package
+
+
+def test_a_build_needs_only_setuptools() -> None:
+    # Anything more in here would be fetched into every isolated build, torch with its gigabytes.
+    names = [requirement.split(">")[0] for requirement in PROJECT["build-system"]["requires"]]
+    assert names == ["setuptools"]
+
+
+def test_the_core_has_no_upper_bounds_and_no_training_stack() -> None:
+    requirements = PROJECT["project"]["dependencies"]
+    assert [r for r in requirements if "<" in r or "==" in r or "~=" in r] == []
+    assert not any(r.startswith(("compressai", "torchvision", "terracodec")) for r in requirements)
+
+
+def test_the_command_is_declared_once_it_exists() -> None:
+    _needs("tec_xarray.cli")
+    assert PROJECT["project"]["scripts"] == {"tec": "tec_xarray.cli:main"}
+    (installed,) = importlib.metadata.entry_points(group="console_scripts", name="tec")
+    assert callable(installed.load())
+
+
+@pytest.mark.parametrize("package", ["tec_numcodecs", "tec_xarray"])
+def test_packages_are_typed(package: str) -> None:
+    _needs(package)
+    assert (ROOT / package / "py.typed").exists()
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Build from a copy, through the sdist: once with this machine's compiler, once without any."""
+    source = tmp_path_factory.mktemp("source")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split("\0")
+    for name in filter(None, listed):
+        copy = source / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((ROOT / name).read_bytes())
+    built = {}
+    for kind, compiler in (("native", ""), ("plain", "/nonexistent/cc")):
+        target = tmp_path_factory.mktemp(kind)
+        environment = {**os.environ, "CC": compiler} if compiler else dict(os.environ)
+        if compiler:
+            environment.pop("TEC_REQUIRE_NATIVE", None)
+        subprocess.run(
+            [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", target, source],
+            check=True, env=environment, timeout=600,
+        )
+        (built[kind],) = target.glob("*.whl")
+    return built
+
+
+@pytest.mark.slow
+def test_wheel_holds_everything_and_nothing_else(wheels: dict[str, Path]) -> None:
+    names = zipfile.ZipFile(wheels["native"]).namelist()
+    tracked = subprocess.run(
+        ["git", "ls-files", "tec_numcodecs", "tec_xarray"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.split()
+    expected = {name for name in tracked if "/_csrc/" not in name}
+    packed = {name for name in names if ".dist-info/" not in name and "/_native." not in name}
+    assert packed == expected
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+@pytest.mark.slow
+def test_wheel_is_one_for_every_python(wheels: dict[str, Path]) -> None:
+    if not list((ROOT / "tec_numcodecs" / "_csrc").glob("*.c")):
+        pytest.skip("the C sources are not there yet")
+    assert "-cp311-abi3-" in wheels["native"].name
+    natives = [n for n in zipfile.ZipFile(wheels["native"]).namelist() if "/_native." in n]
+    assert len(natives) == 1
+    assert ".abi3." in natives[0] or natives[0].endswith(".pyd")
+
+
+@pytest.mark.slow
+def test_without_a_compiler_the_install_goes_on(wheels: dict[str, Path]) -> None:
+    names = zipfile.ZipFile(wheels["plain"]).namelist()
+    assert not any("/_native." in name for name in names)
+    assert "tec_numcodecs/errors.py" in names
