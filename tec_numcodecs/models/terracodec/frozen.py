@@ -1,0 +1,143 @@
+"""Frozen networks: integer weights, their scales and entropy tables as a flat set of tensors.
+
+Freezing is a pure function of the source tensors: what one machine freezes, any other freezes
+alike, bit for bit. The flat form is what is stored (safetensors) and hashed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tec_numcodecs import exact, rans
+from tec_numcodecs.carrier import Matrix
+from tec_numcodecs.errors import WeightsError
+from tec_numcodecs.models.terracodec.tables import RaggedTables
+
+FREEZER = 1  # raised whenever the same source would freeze to different numbers
+
+Tensors = Mapping[str, Tensor]
+Store = dict[str, Tensor]
+
+_MANTISSA_BITS, _BIAS = 52, 1023
+
+
+def put_linear(store: Store, name: str, weight: Tensor, bias: Tensor) -> None:
+    """Freeze a linear layer or convolution: weight [N, ...], bias [N]."""
+    _put_matrix(store, name, weight)
+    store[f"{name}.bias"] = bias.to(torch.float32).contiguous()
+
+
+def put_conv_transpose(store: Store, name: str, weight: Tensor, bias: Tensor) -> None:
+    """Freeze a transposed 5 x 5 convolution, weight [C, N, 5, 5], as its four phases."""
+    for phase, taps in enumerate(exact.ConvTranspose.taps(weight)):
+        _put_matrix(store, f"{name}.{phase}", taps)
+    store[f"{name}.bias"] = bias.to(torch.float32).contiguous()
+
+
+def put_exact(store: Store, state: Tensors, names: Mapping[str, str]) -> None:
+    """Freeze linear layers and convolutions under new names: ``{new: old}`` prefixes."""
+    for new, old in names.items():
+        put_linear(store, new, state[f"{old}.weight"], state[f"{old}.bias"])
+
+
+def put_floats(store: Store, state: Tensors, prefixes: Mapping[str, str]) -> None:
+    """Copy floating-point tensors under new prefixes: ``{new: old}``."""
+    for new, old in prefixes.items():
+        for key, value in state.items():
+            if key == old or key.startswith(old + "."):
+                store[new + key[len(old) :]] = value.to(torch.float32).contiguous()
+
+
+def put_tables(store: Store, name: str, tables: RaggedTables) -> None:
+    """Store entropy tables."""
+    store[f"{name}.cdf"] = torch.from_numpy(tables.cdf.astype("<u2"))
+    store[f"{name}.starts"] = torch.from_numpy(tables.starts.astype("<i8"))
+    store[f"{name}.minimum"] = torch.from_numpy(tables.minimum.astype("<i4"))
+
+
+def get_linear(tensors: Tensors, name: str) -> exact.Linear:
+    """Read what `put_linear` wrote; convolutions come back with flat patches as rows."""
+    return exact.Linear(_get_matrix(tensors, name), _get(tensors, f"{name}.bias").to(torch.float64))
+
+
+def get_conv(tensors: Tensors, name: str) -> exact.Conv:
+    """Read a convolution."""
+    return exact.Conv(get_linear(tensors, name), _get(tensors, f"{name}.integers").shape[-1])
+
+
+def get_conv_transpose(tensors: Tensors, name: str) -> exact.ConvTranspose:
+    """Read what `put_conv_transpose` wrote."""
+    bias = _get(tensors, f"{name}.bias").to(torch.float64)
+    a, b, c, d = (exact.Linear(_get_matrix(tensors, f"{name}.{i}"), bias) for i in range(4))
+    return exact.ConvTranspose((a, b, c, d))
+
+
+def get_norm(tensors: Tensors, name: str) -> exact.LayerNorm:
+    """Read a layer norm stored by `put_floats`."""
+    return exact.LayerNorm(
+        _get(tensors, f"{name}.weight").to(torch.float64),
+        _get(tensors, f"{name}.bias").to(torch.float64),
+    )
+
+
+def get_double(tensors: Tensors, name: str) -> Tensor:
+    """Read one tensor as float64."""
+    return _get(tensors, name).to(torch.float64)
+
+
+def get_tables(tensors: Tensors, name: str) -> rans.Tables:
+    """Read entropy tables.
+
+    Raises
+    ------
+    WeightsError
+        They are not well formed.
+    """
+    arrays = [_get(tensors, f"{name}.{part}").numpy() for part in ("cdf", "starts", "minimum")]
+    try:
+        return rans.Tables(
+            np.ascontiguousarray(arrays[0], np.uint16),
+            np.ascontiguousarray(arrays[1], np.int64),
+            np.ascontiguousarray(arrays[2], np.int32),
+        )
+    except ValueError as error:
+        raise WeightsError(f"the table {name!r} of a frozen checkpoint: {error}") from error
+
+
+def load_module(module: nn.Module, tensors: Tensors, prefix: str) -> nn.Module:
+    """Fill a torch module from the tensors under a prefix, for inference in channels-last."""
+    inside = {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
+    try:
+        module.load_state_dict(inside, strict=True, assign=True)
+    except RuntimeError as error:
+        raise WeightsError(f"the transform {prefix!r} of a frozen checkpoint: {error}") from error
+    module.requires_grad_(False)
+    return module.eval().to(memory_format=torch.channels_last)
+
+
+def _get(tensors: Tensors, name: str) -> Tensor:
+    try:
+        return tensors[name]
+    except KeyError:
+        raise WeightsError(
+            f"a frozen checkpoint without {name!r}",
+            fix="freeze the source file again",
+        ) from None
+
+
+def _put_matrix(store: Store, name: str, weight: Tensor) -> None:
+    matrix = exact.freeze(weight.flatten(1))
+    exponent = (matrix.scale.view(torch.int64) >> _MANTISSA_BITS) - _BIAS
+    store[f"{name}.integers"] = matrix.integers().reshape(weight.shape).contiguous()
+    store[f"{name}.exponent"] = exponent.to(torch.int16)
+
+
+def _get_matrix(tensors: Tensors, name: str) -> Matrix:
+    integers, exponent = _get(tensors, f"{name}.integers"), _get(tensors, f"{name}.exponent")
+    if integers.dtype != torch.int16 or exponent.shape != integers.shape[:1]:
+        raise WeightsError(f"the matrix {name!r} of a frozen checkpoint: wrong type or shape")
+    return Matrix(integers.flatten(1), exact.power_of_two(exponent.to(torch.int64)))

@@ -1,0 +1,177 @@
+"""Floating-point transforms of the published architectures: pixels to latents and back.
+
+Parameter names are those of the published files, so that a state dict loads as it is. These
+networks are never between two symbols of a stream: their output is rounded once, at the encoder,
+or shown to the user.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tec_numcodecs.errors import InvalidInput
+
+_PEDESTAL = 2.0**-36  # of the reparametrisation of GDN (Balle et al. 2016, as trained upstream)
+_BETA_MINIMUM = 1e-6
+_GAMMA_BOUND = 2.0**-18
+
+
+def conv(inputs: int, outputs: int, kernel: int = 5, stride: int = 2) -> nn.Conv2d:
+    """Return a convolution with padding ``kernel // 2``."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
+
+
+def deconv(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    """Return the transposed 5 x 5 convolution that exactly doubles height and width."""
+    return nn.ConvTranspose2d(inputs, outputs, 5, 2, 2, output_padding=1)
+
+
+class _Bound(nn.Module):
+    def __init__(self, bound: float) -> None:
+        super().__init__()
+        self.register_buffer("bound", torch.tensor([bound], dtype=torch.float32))
+
+
+class _Reparametrised(nn.Module):
+    """The constants by which GDN parameters are stored; present in every published file."""
+
+    pedestal: Tensor
+
+    def __init__(self, bound: float) -> None:
+        super().__init__()
+        self.register_buffer("pedestal", torch.tensor([_PEDESTAL], dtype=torch.float32))
+        self.lower_bound = _Bound(bound)
+
+    def forward(self, stored: Tensor) -> Tensor:
+        bound: Tensor = self.lower_bound.bound  # type: ignore[assignment]
+        return torch.maximum(stored, bound) ** 2 - self.pedestal
+
+
+class GDN(nn.Module):
+    """Generalised divisive normalisation, y = x / sqrt(beta + gamma x^2), or its inverse.
+
+    Balle, Laparra and Simoncelli, "Density modeling of images using a generalized normalization
+    transformation", 2016, equation 3 with exponents 2 and 1/2.
+    """
+
+    def __init__(self, channels: int, inverse: bool = False) -> None:
+        super().__init__()
+        self.inverse = inverse
+        self.beta = nn.Parameter(torch.ones(channels, dtype=torch.float32))
+        self.gamma = nn.Parameter(0.1 * torch.eye(channels, dtype=torch.float32))
+        self.beta_reparam = _Reparametrised((_BETA_MINIMUM + _PEDESTAL) ** 0.5)
+        self.gamma_reparam = _Reparametrised(_GAMMA_BOUND)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gamma = self.gamma_reparam(self.gamma)[:, :, None, None]
+        norm = nn.functional.conv2d(x * x, gamma, self.beta_reparam(self.beta))
+        return x * torch.sqrt(norm) if self.inverse else x * torch.rsqrt(norm)
+
+
+class ResidualUnit(nn.Module):
+    """1x1, 3x3, 1x1 at half width, input added, ReLU *after* the addition."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.conv = nn.Sequential(
+            conv(channels, half, 1, 1),
+            nn.ReLU(),
+            conv(half, half, 3, 1),
+            nn.ReLU(),
+            conv(half, channels, 1, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.conv(x) + x)
+
+
+class ResidualBottleneck(nn.Module):
+    """1x1, 3x3, 1x1 at half width, input added, *no* ReLU after it (ELIC, He et al. 2022)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.conv1 = conv(channels, half, 1, 1)
+        self.conv2 = conv(half, half, 3, 1)
+        self.conv3 = conv(half, channels, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = torch.relu(self.conv2(torch.relu(self.conv1(x))))
+        return self.conv3(inner) + x
+
+
+UnitType = type[ResidualUnit] | type[ResidualBottleneck]
+
+
+class Attention(nn.Module):
+    """The simplified attention of Cheng et al. 2020: x + a(x) * sigmoid(b(x))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv_a = nn.Sequential(*(ResidualUnit(channels) for _ in range(3)))
+        self.conv_b = nn.Sequential(
+            *(ResidualUnit(channels) for _ in range(3)), conv(channels, channels, 1, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv_a(x) * torch.sigmoid(self.conv_b(x))
+
+
+def deep_analysis(
+    inputs: int, widths: tuple[int, int, int, int], unit: UnitType
+) -> nn.Sequential:
+    """Four halvings with three residual units after the first three; attention at two places.
+
+    Parameters
+    ----------
+    inputs : int
+        Bands.
+    widths : tuple of int
+        Channels after each halving.
+    unit : type
+        `ResidualBottleneck` (ELIC) or `ResidualUnit` (TT).
+    """
+    first, second, third, latent = widths
+    return nn.Sequential(
+        conv(inputs, first), *(unit(first) for _ in range(3)),
+        conv(first, second), *(unit(second) for _ in range(3)), Attention(second),
+        conv(second, third), *(unit(third) for _ in range(3)),
+        conv(third, latent), Attention(latent),
+    )  # fmt: skip
+
+
+def deep_synthesis(
+    outputs: int, widths: tuple[int, int, int, int], unit: UnitType
+) -> nn.Sequential:
+    """Mirror `deep_analysis`; `widths` are those of the analysis."""
+    first, second, third, latent = widths
+    return nn.Sequential(
+        Attention(latent), deconv(latent, third), *(unit(third) for _ in range(3)),
+        deconv(third, second), Attention(second), *(unit(second) for _ in range(3)),
+        deconv(second, first), *(unit(first) for _ in range(3)),
+        deconv(first, outputs),
+    )  # fmt: skip
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until height and width are multiples: [B, C, H, W]."""
+    height, width = x.shape[-2:]
+    if height == 0 or width == 0:
+        raise InvalidInput(f"an image of {height} x {width} pixels", allowed="at least 1 x 1")
+    bottom, right = -height % multiple, -width % multiple
+    if bottom == 0 and right == 0:
+        return x
+    return nn.functional.pad(x, (0, right, 0, bottom), mode="replicate")
+
+
+def run_float(network: nn.Module, x: Tensor) -> Tensor:
+    """Run a transform in float32 without gradients, whatever the caller's torch settings.
+
+    Channels-last memory: on CPUs a strided transposed convolution is several times faster so.
+    """
+    with torch.inference_mode(), torch.autocast(x.device.type, enabled=False):
+        x = x.to(torch.float32).contiguous(memory_format=torch.channels_last)
+        out: Tensor = network(x)
+        return out
