@@ -136,7 +136,7 @@ _layers: tuple[_Layer, ...] = ()
 
 
 def _push(layer: _Layer) -> None:
-    """Put a layer on top, once; merge neighbours that stay for good, or plain calls would pile up."""
+    """Put a layer on top, once, and merge neighbours that stay for good: calls must not pile up."""
     global _layers
     with _lock:
         if layer in _layers:

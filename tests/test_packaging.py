@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
-# A reader's first `xr.open_zarr` imports these two; whoever reads one array must not wait for torch.
+# The first `xr.open_zarr` imports these two: whoever looks into an array must not wait for torch.
 ENTRY_POINTS = {
     "numcodecs.codecs": "tec_numcodecs.codec:TecCodec",
     "zarr.codecs": "tec_numcodecs.zarr3:TecSerializer",
@@ -51,13 +51,14 @@ def test_entry_points_are_declared_installed_and_load(group: str) -> None:
     assert PROJECT["project"]["entry-points"][group] == {"tec_xarray": target}
     (installed,) = importlib.metadata.entry_points(group=group, name="tec_xarray")
     assert installed.value == target
-    _needs(target.split(":")[0])
-    assert installed.load().__name__ == target.split(":")[1]
+    module, _, name = target.partition(":")
+    _needs(module)
+    assert installed.load().__name__ == name
 
 
 @pytest.mark.parametrize("target", ENTRY_POINTS.values())
 def test_entry_points_import_nothing_heavy(target: str) -> None:
-    module = target.split(":")[0]
+    module = target.partition(":")[0]
     _needs(module)
     loaded = json.loads(
         _python(f"import {module}, sys, json; print(json.dumps([*sys.modules]))")
