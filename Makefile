@@ -26,7 +26,8 @@ TRAIN := .venv-train
 BIN := $(VENV)/bin
 # What is installed depends on these; a change of any of them installs again.
 INPUTS := pyproject.toml setup.py $(wildcard tec_numcodecs/_csrc/*.[ch])
-PIP := -m pip --disable-pip-version-check --quiet
+# Errors only: what a missing compiler means is said by .ci/check_native.py.
+PIP := -m pip --disable-pip-version-check --quiet --quiet
 PACKAGES := $(wildcard tec_numcodecs tec_xarray)
 
 .DEFAULT_GOAL := help

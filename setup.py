@@ -10,17 +10,17 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+import warnings
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-NOTICE = """
-  tec-xarray: the C extension tec_numcodecs._native was not built:
-      {error}
-  The installation goes on without it. Everything works and gives the same bytes, but coding is
-  many times slower. Install a C compiler (gcc or clang) and the Python headers, then reinstall.
-"""
+NOTICE = (
+    "tec-xarray: the C extension tec_numcodecs._native was not built ({error}). "
+    "The installation goes on without it. Everything works and gives the same bytes, but coding is "
+    "many times slower. Install a C compiler (gcc or clang) and the Python headers, then reinstall."
+)
 
 
 class OptionalBuild(build_ext):
@@ -32,9 +32,10 @@ class OptionalBuild(build_ext):
         # Whatever a tool chain raises (missing compiler, headers, a linker's exit code, no space)
         # means the same here: no extension.
         except Exception as error:
-            if os.environ.get("TEC_REQUIRE_NATIVE") == "1":
+            if not ext.optional:
                 raise
-            sys.stderr.write(NOTICE.format(error=error))
+            # A warning is what an installer passes on to the person in front of it.
+            warnings.warn(NOTICE.format(error=error), stacklevel=2)
 
 
 def native() -> list[Extension]:
@@ -56,7 +57,7 @@ def native() -> list[Extension]:
             extra_compile_args=flags,
             define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
             py_limited_api=LIMITED,
-            optional=True,
+            optional=os.environ.get("TEC_REQUIRE_NATIVE") != "1",
         )
     ]
 
