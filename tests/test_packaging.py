@@ -34,12 +34,11 @@ def _needs(module: str) -> None:
         pytest.skip(f"{module} is not there yet")
 
 
-def _python(code: str, **environment: str) -> str:
+def _python(code: str) -> str:
     """Run code in a fresh interpreter, from elsewhere, so that only what is installed counts."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True, text=True, timeout=120, cwd=Path(sys.prefix), check=False,
-        env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -127,39 +126,46 @@ def test_packages_are_typed(package: str) -> None:
     assert (ROOT / package / "py.typed").exists()
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Build from a copy, through the sdist: once with this machine's compiler, once without any."""
-    source = tmp_path_factory.mktemp("source")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.split("\0")
-    for name in filter(None, listed):
-        copy = source / name
+def _tracked(*under: str) -> list[str]:
+    """Paths under version control, as a fresh clone would have them."""
+    listing = ["git", "ls-files", "-z", "--", *under]
+    done = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True)
+    return [name for name in done.stdout.split("\0") if name and (ROOT / name).exists()]
+
+
+def _build_wheel(folder: Path, compiler: str | None) -> Path:
+    """Build from a copy of the tracked files, since a build leaves its products in the source."""
+    for name in _tracked():
+        copy = folder / "source" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes((ROOT / name).read_bytes())
-    built = {}
-    for kind, compiler in (("native", ""), ("plain", "/nonexistent/cc")):
-        target = tmp_path_factory.mktemp(kind)
-        environment = {**os.environ, "CC": compiler} if compiler else dict(os.environ)
-        if compiler:
-            environment.pop("TEC_REQUIRE_NATIVE", None)
-        subprocess.run(
-            [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", target, source],
-            check=True, env=environment, timeout=600,
-        )
-        (built[kind],) = target.glob("*.whl")
-    return built
+    environment = {k: v for k, v in os.environ.items() if k not in ("CC", "TEC_REQUIRE_NATIVE")}
+    if compiler is not None:
+        environment["CC"] = compiler
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder / "wheel",
+         folder / "source"],
+        check=True, env=environment, timeout=600,
+    )
+    (wheel,) = (folder / "wheel").glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Wheels built with this machine's compiler and without any."""
+    return {
+        kind: _build_wheel(tmp_path_factory.mktemp(kind), compiler)
+        for kind, compiler in (("native", None), ("plain", "/nonexistent/cc"))
+    }
 
 
 @pytest.mark.slow
 def test_wheel_holds_everything_and_nothing_else(wheels: dict[str, Path]) -> None:
     names = zipfile.ZipFile(wheels["native"]).namelist()
-    tracked = subprocess.run(
-        ["git", "ls-files", "tec_numcodecs", "tec_xarray"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    ).stdout.split()
-    expected = {name for name in tracked if "/_csrc/" not in name}
+    expected = {
+        name for name in _tracked("tec_numcodecs", "tec_xarray") if "/_csrc/" not in name
+    }
     packed = {name for name in names if ".dist-info/" not in name and "/_native." not in name}
     assert packed == expected
     assert any(name.endswith("licenses/LICENSE") for name in names)
