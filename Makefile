@@ -57,10 +57,11 @@ test-numpy1: $(TRAIN)/.installed
 	$(TRAIN)/bin/python -m pytest -m "not slow and not train" $(ARGS)
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python -m benchmarks.speed $(ARGS)
+	$(BIN)/python benchmarks/entropy_coder.py
+	$(BIN)/python benchmarks/speed.py $(ARGS)
 
 bench-rd: $(VENV)/.installed-bench
-	$(BIN)/python -m benchmarks.rd $(ARGS)
+	$(BIN)/python benchmarks/rate_distortion.py $(ARGS)
 
 notebooks: $(VENV)/.installed-notebooks
 	mkdir -p build/notebooks
