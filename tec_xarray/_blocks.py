@@ -1,0 +1,121 @@
+"""Walk through two cubes in blocks, so that memory is bounded whatever their size."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from tec_xarray._judge import DN_PER_REFLECTANCE
+from tec_xarray.metrics import Floats, Mask, Tally, tally
+
+Region: TypeAlias = tuple[slice, slice, slice, slice]
+
+BLOCK = 1024  # pixels each way. SSIM windows stay inside of a block: fixed, or figures would vary
+MOST_DATES = 8  # of a block
+AT_ONCE = 4  # blocks that may be in flight on dask
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How to turn stored values into DN: DN = (value - offset) / scale.
+
+    Attributes
+    ----------
+    scale, offset : float
+        As in the codec's configuration.
+    nodata : float or None
+        The value of missing samples; NaN is missing in any case.
+    """
+
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: float | None = None
+
+    @classmethod
+    def of(cls, codec: Mapping[str, Any], cube: xr.DataArray) -> Scaling:
+        """Read it from a codec's configuration, or judge by the dtype where there is none."""
+        reflectance = cube.dtype.kind == "f"
+        nodata = codec.get("nodata", cube.attrs.get("nodata"))
+        return cls(
+            scale=float(codec.get("scale", 1 / DN_PER_REFLECTANCE if reflectance else 1.0)),
+            offset=float(codec.get("offset", 0.0)),
+            nodata=None if nodata is None else float(nodata),
+        )
+
+    def apply(self, values: NDArray[Any]) -> tuple[Floats, Mask]:
+        """Return DN as float64, and which samples are valid."""
+        valid = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, np.bool_)
+        if self.nodata is not None and not np.isnan(self.nodata):
+            valid &= values != self.nodata
+        dn = values.astype(np.float64)
+        if self.offset:
+            dn -= self.offset
+        if self.scale != 1.0:
+            dn /= self.scale
+        return dn, valid
+
+
+def measure(
+    cube: xr.DataArray, reference: xr.DataArray, scaling: Scaling, *, dates: int, ssim: bool
+) -> Tally:
+    """Compare two cubes of one shape (T, C, H, W), `dates` dates at a time.
+
+    Cubes on dask are compared on its workers, a few blocks at once, and only sums come back.
+    """
+    T, C, H, W = cube.shape
+    total = Tally.zeros(T, C)
+    regions = list(_regions(T, H, W, max(1, min(dates, MOST_DATES))))
+    lazy = cube.chunks is not None or reference.chunks is not None
+    for batch in _batches(regions):
+        if lazy:
+            blocks = _on_dask(cube, reference, batch, scaling, ssim=ssim)
+        else:
+            blocks = [_block(cube[r].values, reference[r].values, scaling, ssim) for r in batch]
+        for region, block in zip(batch, blocks, strict=True):
+            total.add(block, (region[0].start, region[2].start, region[3].start))
+    return total
+
+
+def _on_dask(
+    cube: xr.DataArray,
+    reference: xr.DataArray,
+    batch: list[Region],
+    scaling: Scaling,
+    *,
+    ssim: bool,
+) -> list[Tally]:
+    from dask.base import compute
+    from dask.delayed import delayed
+
+    task = delayed(_block, pure=False)
+    tasks = [task(cube[r].data, reference[r].data, scaling, ssim) for r in batch]
+    return list(compute(*tasks))  # type: ignore[no-untyped-call]
+
+
+def _block(
+    decoded: NDArray[Any], original: NDArray[Any], scaling: Scaling, ssim: bool
+) -> Tally:
+    dn, valid = scaling.apply(np.asarray(decoded))
+    original_dn, original_valid = scaling.apply(np.asarray(original))
+    return tally(original_dn, dn, original_valid, valid, ssim=ssim)
+
+
+def _regions(T: int, H: int, W: int, dates: int) -> Iterator[Region]:
+    for t, y, x in itertools.product(range(0, T, dates), range(0, H, BLOCK), range(0, W, BLOCK)):
+        yield (
+            slice(t, min(t + dates, T)),
+            slice(None),
+            slice(y, min(y + BLOCK, H)),
+            slice(x, min(x + BLOCK, W)),
+        )
+
+
+def _batches(regions: list[Region]) -> Iterator[list[Region]]:
+    for start in range(0, len(regions), AT_ONCE):
+        yield regions[start : start + AT_ONCE]

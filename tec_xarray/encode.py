@@ -1,0 +1,364 @@
+"""Mark a dataset to be stored as learned bitstreams, and store it.
+
+`compress` is everything behind ``ds.tec.compress``. Without a store it only sets encodings, as
+xarray has them: values stay what they are, dask stays lazy, and a plain ``to_zarr`` does the rest.
+With one it writes, and opens what was written. Whatever can be refused is refused before the first
+byte of a store is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from tec_numcodecs.errors import InvalidInput
+from tec_xarray._find import find_axes, find_sensor
+from tec_xarray._judge import DN_PER_REFLECTANCE, Meaning, judge
+from tec_xarray._store import CODEC, Target, check_codec, open_store, write, write_region
+from tec_xarray.layout import Bands, cube_of, to_cube
+
+Shape: TypeAlias = "Sequence[int] | Mapping[str, int]"
+
+TILE = 256  # pixels of a chunk, each way: what models are made for
+SHARD = 1024  # pixels of a shard: an object of a megabyte or so, not of 50 kB
+DATES = 4  # of a chunk: what temporal models see at once
+
+# Every storage setting that xarray keeps in an encoding. What remains is CF: dtype, units, ...
+_STORAGE = (
+    "chunks", "preferred_chunks", "shards", "compressor", "compressors", "filters", "serializer",
+    "fill_value", "object_codec", "cache_metadata", "chunk_key_encoding", "write_empty_chunks",
+    "source", "original_shape", "contiguous", "chunksizes", "zlib", "shuffle", "complevel",
+    "fletcher32",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How an array is cut: chunk and shard shape (None: no shards), four numbers each."""
+
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None
+
+    @property
+    def block(self) -> tuple[int, ...]:
+        """What must be written at once: two writers in one object would race."""
+        return self.shards or self.chunks
+
+
+def compress(
+    data: xr.Dataset | xr.DataArray,
+    *,
+    model: str = "fp",
+    lam: float = 20,
+    quality: float | None = None,
+    weights: str = "mini",
+    max_error: float | None = None,
+    bands: Bands | None = None,
+    sensor: str | None = None,
+    variable: str | None = None,
+    name: str | None = None,
+    units: str | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
+    nodata: int | float | str | None = "auto",
+    cf: bool = False,
+    chunks: Shape | None = None,
+    shards: Shape | bool | None = None,
+    zarr_format: int = 3,
+    store: Any = None,
+    group: str | None = None,
+    mode: str = "w-",
+    region: Mapping[str, slice] | None = None,
+    consolidated: bool | None = None,
+    storage_options: dict[str, Any] | None = None,
+) -> xr.Dataset:
+    """Compress a dataset of bands, now or when it is written.
+
+    Parameters
+    ----------
+    data : xarray.Dataset or xarray.DataArray
+        uint16, int16 or float32 in any layout of `tec_xarray.to_cube`; NumPy or dask. It is not
+        changed, neither are its attributes and encodings.
+    model : str
+        ``"fp"``, ``"elic"``, ``"tt"`` or ``"flextec"``.
+    lam : float
+        The rate: larger is better and bigger. 20 is a good start, 200 hard to tell apart.
+    quality : float, optional
+        Instead of `lam`, for models that count in qualities (flextec: 1 ... 16).
+    weights : str
+        ``"mini"`` (in the package), ``"terracodec-1.0"`` (published), or a path.
+    max_error : float, optional
+        In DN: a promise that no valid sample is off by more.
+    bands, sensor, variable, name
+        What is what: see `tec_xarray.to_cube`. The sensor is told from attributes or bands where
+        these decide, else it must be given.
+    units : {"dn", "reflectance"}, optional
+        Integers are DN. Floats are judged once, by a sample; what is not plain is an error.
+    scale, offset : float, optional
+        ``value = DN * scale + offset``. Default: from the attributes ``scale_factor`` and
+        ``add_offset``; else 1 and 0 for DN, 1e-4 and 0 for reflectance.
+    nodata : number, "NaN", "auto" or None
+        The value of missing samples, which comes back exactly. Default: what attributes or
+        encodings say, else 0 for integers and NaN for floats.
+    cf : bool
+        Write ``scale_factor``, ``add_offset`` and ``_FillValue`` as attributes, so that
+        ``xr.open_zarr`` gives float reflectance with NaN. Without, it gives the dtype stored.
+    chunks, shards : tuple of four or dict, optional
+        Along (time, band, y, x). Default: chunks of (4, all, 256, 256), shards of
+        (4, all, 1024, 1024). ``shards=False`` for none; format 2 has none.
+    zarr_format : {3, 2}
+    store : path, URL or Zarr store, optional
+        Write there, now. `group`, `mode` ("w-": must not exist yet, "w": replace),
+        `consolidated` and `storage_options` as in ``to_zarr``.
+    region : dict of slice, optional
+        Write only this part of an array that exists in `store`, made by `compress` with the same
+        settings. It must be made of whole shards (chunks, where there are none).
+
+    Returns
+    -------
+    xarray.Dataset
+        Without `store`, the cube with its encoding set and everything beside it. With `store`,
+        what was written, opened.
+
+    Raises
+    ------
+    InvalidInput
+        The data or a setting cannot be used. Nothing has been written then.
+    WeightsError
+        The weights are not to be had.
+
+    Examples
+    --------
+    >>> import tec_xarray, tec_xarray.tutorial
+    >>> scene = tec_xarray.tutorial.open_dataset("0173706")
+    >>> small = scene.tec.compress(model="fp", lam=20)
+    >>> small.reflectance.encoding["chunks"]
+    (4, 12, 256, 256)
+    """
+    if zarr_format not in (2, 3):
+        raise InvalidInput(f"zarr_format = {zarr_format!r}", allowed="2 or 3")
+    target = Target(store, group, zarr_format, mode, consolidated, storage_options)
+    target.check(region)
+    cubes = to_cube(data, bands=bands, sensor=sensor, variable=variable, name=name)
+    cube = cube_of(cubes)
+    source = data.to_dataset(name="data") if isinstance(data, xr.DataArray) else data
+    _check_fresh(cube, source)
+    _check_size(cube)
+    names = [str(band) for band in cube[find_axes(cube).band].values]
+    known = find_sensor(names, source, sensor)
+    meaning = judge(cube, source, units=units, scale=scale, offset=offset, nodata=nodata)
+    settings: dict[str, Any] = {"model": model, "weights": weights, "sensor": known.name}
+    settings |= {"quality": quality} if quality is not None else {"lam": lam}
+    settings |= {"max_error": max_error} if max_error is not None else {}
+    settings |= {"bands": tuple(names), "units": meaning.units, "nodata": meaning.nodata}
+    settings |= {"scale": meaning.scale, "offset": meaning.offset}
+    grid = _grid(cube, chunks, shards, zarr_format)
+    encoding = _encoding(settings, meaning, grid, zarr_format)
+    check_codec(cube, encoding, zarr_format)
+    marked = _mark(cubes, cube, encoding, meaning, grid, cf=cf)
+    if store is None:
+        return marked
+    if region is None:
+        write(marked, target)
+    else:
+        write_region(marked, target, region)
+    return open_store(target)
+
+
+def drop_codec(data: xr.Dataset) -> xr.Dataset:
+    """Return the dataset without our codec in any encoding: ``to_zarr`` then stores it plainly.
+
+    Needed to store decoded values losslessly, to write data from a format 2 store into format 3,
+    or to compress once more on purpose.
+    """
+    result = data.copy(deep=False)
+    for name, array in data.variables.items():
+        if is_compressed(array.encoding):
+            result[name].encoding = _without_storage(array.encoding)
+    return result
+
+
+def is_compressed(encoding: Mapping[Any, Any]) -> bool:
+    """Tell whether an encoding names our codec, in either Zarr format."""
+    for key in ("serializer", "compressors", "compressor", "filters"):
+        value = encoding.get(key)
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(item, Mapping):
+                names = [item.get("name"), item.get("id")]
+            else:
+                names = [getattr(item, "codec_name", None), getattr(item, "codec_id", None)]
+            if CODEC in names:
+                return True
+    return False
+
+
+def _check_fresh(cube: xr.DataArray, source: xr.Dataset) -> None:
+    """Refuse to lose twice: what we decoded has lost already what it had to lose."""
+    if any(is_compressed(v.encoding) for v in source.variables.values()):
+        raise InvalidInput(
+            f"{cube.name!r} is compressed already",
+            allowed="original values",
+            fix="to copy it, copy the store's files; to compress the decoded values again on "
+            "purpose, losing more, call .tec.drop_codec() first",
+        )
+
+
+def _check_size(cube: xr.DataArray) -> None:
+    empty = [str(dim) for dim, size in cube.sizes.items() if size == 0]
+    if empty:
+        raise InvalidInput(
+            f"{cube.name!r} has no samples: {', '.join(empty)} of length 0",
+            allowed="at least one along every dimension",
+            fix="check the query or selection that the data come from",
+        )
+
+
+def _grid(
+    cube: xr.DataArray, chunks: Shape | None, shards: Shape | bool | None, zarr_format: int
+) -> Grid:
+    """Decide how to cut the array, and check what was asked for."""
+    T, C, H, W = cube.shape
+    default = (min(T, DATES), C, TILE, TILE)
+    chunk = default if chunks is None else _shape("chunks", chunks, cube, default)
+    if chunk[1] != C:
+        raise InvalidInput(
+            f"chunks = {chunk}", allowed=f"all {C} bands in a chunk", fix=f"pass {C} for the bands"
+        )
+    if zarr_format == 2:
+        if shards not in (None, False):
+            raise InvalidInput(f"shards = {shards}", allowed="None in format 2")
+        return Grid(chunk, None)
+    if shards is False:
+        return Grid(chunk, None)
+    # No larger than the data: a reader of one pixel reads the index of a whole shard.
+    room = (chunk[0], C, *(min(-(-n // c), max(SHARD // c, 1)) * c
+                           for n, c in zip((H, W), chunk[2:], strict=True)))  # fmt: skip
+    shard = room if shards in (None, True) else _shape("shards", shards, cube, room)
+    if any(s % c for s, c in zip(shard, chunk, strict=True)):
+        raise InvalidInput(
+            f"shards = {shard} over chunks = {chunk}", allowed="whole multiples of the chunks"
+        )
+    return Grid(chunk, shard)
+
+
+def _shape(
+    label: str, given: Any, cube: xr.DataArray, default: tuple[int, ...]
+) -> tuple[int, ...]:
+    dims = [str(dim) for dim in cube.dims]
+    if isinstance(given, Mapping):
+        unknown = [str(key) for key in given if key not in dims]
+        if unknown:
+            raise InvalidInput(f"{label} along {', '.join(unknown)}", allowed=", ".join(dims))
+        values = [given.get(dim, size) for dim, size in zip(dims, default, strict=True)]
+    else:
+        values = list(given) if isinstance(given, Sequence) else [given]
+    sizes = [cube.shape[i] if v == -1 and i < 4 else v for i, v in enumerate(values)]
+    good = [isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in sizes]
+    if len(sizes) != 4 or not all(good):
+        raise InvalidInput(
+            f"{label} = {given!r}",
+            allowed=f"four numbers > 0, for {', '.join(dims)}, or a dict of some",
+            fix=f"for example {label}={default}",
+        )
+    return tuple(int(n) for n in sizes)
+
+
+def _encoding(
+    settings: dict[str, Any], meaning: Meaning, grid: Grid, zarr_format: int
+) -> dict[str, Any]:
+    """Return the encoding that makes xarray call our codec, and nothing after it."""
+    if zarr_format == 2:
+        from tec_numcodecs import TecCodec
+
+        # As the compressor: a lone filter would get Blosc behind it. A fill value would have to be
+        # _FillValue here, and turn integers into floats when they are read.
+        return {"chunks": grid.chunks, "compressors": TecCodec(**settings), "filters": None}
+    from tec_numcodecs import TecSerializer
+
+    encoding = {
+        "chunks": grid.chunks,
+        "serializer": TecSerializer(**settings),
+        "compressors": None,
+        "filters": None,
+        "fill_value": meaning.fill_value,
+    }
+    return encoding | ({"shards": grid.shards} if grid.shards else {})
+
+
+def _mark(
+    cubes: xr.Dataset,
+    cube: xr.DataArray,
+    encoding: dict[str, Any],
+    meaning: Meaning,
+    grid: Grid,
+    *,
+    cf: bool,
+) -> xr.Dataset:
+    """Set every encoding of the dataset; the cube is rechunked to what is written at once."""
+    marked = cubes.copy(deep=False)
+    if cube.chunks is not None:
+        cube = cube.chunk(dict(zip(cube.dims, grid.block, strict=True)))
+    attrs = dict(cube.attrs)
+    if meaning.nodata is not None and not isinstance(meaning.nodata, str):
+        attrs.setdefault("nodata", meaning.nodata)
+    if cf:
+        attrs["scale_factor"] = 1 / DN_PER_REFLECTANCE / meaning.scale
+        attrs["add_offset"] = -meaning.offset * attrs["scale_factor"] + 0.0
+        if meaning.nodata is not None and not isinstance(meaning.nodata, str):
+            attrs["_FillValue"] = meaning.nodata
+    marked[str(cube.name)] = cube
+    marked[str(cube.name)].attrs = attrs
+    time = find_axes(cube).time
+    for name, variable in marked.variables.items():
+        if name != cube.name:
+            marked[name].encoding = _beside(variable, time)
+            marked[name] = _even(marked[name])
+    marked[str(cube.name)].encoding = encoding
+    marked.attrs = {**cubes.attrs, "tec_codec": f"{CODEC}: pip install tec-xarray"}
+    marked.encoding = {}
+    return marked
+
+
+def _beside(variable: xr.Variable, time: str | None) -> dict[str, Any]:
+    """Return the encoding of a variable that is stored losslessly."""
+    encoding = _without_storage(variable.encoding)
+    if variable.dtype.kind == "U":
+        encoding["dtype"] = object  # see layout: fixed-width Unicode is not specified in format 3
+    if variable.dims == (time,):
+        # One chunk for years of appends. The units are fixed, because those that xarray infers
+        # from the first dates ("days since") cannot hold the hours of later ones.
+        encoding["chunks"] = (1024,)
+        if variable.dtype.kind == "M":
+            encoding |= {
+                "units": f"{_resolution(variable)} since 1970-01-01",
+                "calendar": "proleptic_gregorian",
+                "dtype": "int64",
+            }
+    return encoding
+
+
+def _resolution(times: xr.Variable) -> str:
+    """Return the coarsest of the units that hold these times exactly; catalogs have ms."""
+    stamps = times.values[~np.isnat(times.values)]
+    for name, code in (("seconds", "s"), ("microseconds", "us")):
+        if (stamps == stamps.astype(f"datetime64[{code}]")).all():
+            return name
+    return "nanoseconds"
+
+
+def _even(array: xr.DataArray) -> xr.DataArray:
+    """Make dask chunks equal, which Zarr needs."""
+    uneven = {
+        dim: max(sizes)
+        for dim, sizes in zip(array.dims, array.chunks or (), strict=False)
+        if len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]
+    }
+    return array.chunk(uneven) if uneven else array
+
+
+def _without_storage(encoding: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): value for key, value in encoding.items() if key not in _STORAGE}

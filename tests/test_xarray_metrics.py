@@ -1,0 +1,120 @@
+"""Metrics against slow, obvious implementations, and sums over blocks against the whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from tec_xarray.metrics import PEAK, Tally, tally
+
+
+def pair(seed: int, shape: tuple[int, ...], noise: float = 50.0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    a = rng.uniform(0, 5000, shape)
+    return a, a + rng.normal(0, noise, shape)
+
+
+def everything(shape: tuple[int, ...]) -> np.ndarray:
+    return np.ones(shape, bool)
+
+
+def slow_ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the map of Wang et al. 2004, equation 13, with SciPy's filter and two passes."""
+
+    def blur(x: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(x, 1.5, radius=5)[5:-5, 5:-5]
+
+    mean_a, mean_b = blur(a), blur(b)
+    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+    cov = blur(a * b) - mean_a * mean_b
+    c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
+    return (
+        (2 * mean_a * mean_b + c1) * (2 * cov + c2)
+        / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    )  # fmt: skip
+
+
+def test_ssim_against_scipy() -> None:
+    a, b = pair(0, (1, 1, 40, 33), noise=800)
+    found = tally(a, b, everything(a.shape), everything(a.shape))
+    expected = slow_ssim(a[0, 0], b[0, 0])
+    assert found.windows[0, 0] == expected.size
+    assert found.ssim[0, 0] == pytest.approx(expected.sum(), rel=1e-10)
+    assert 0.5 < found.ssim[0, 0] / expected.size < 0.999
+
+
+def test_ssim_leaves_out_windows_with_missing_pixels() -> None:
+    a, b = pair(1, (1, 1, 30, 30))
+    valid = everything(a.shape)
+    valid[0, 0, 12, 17] = False
+    a[0, 0, 12, 17] = np.nan
+    found = tally(a, b, valid, valid)
+    clean, _ = pair(1, (1, 1, 30, 30))
+    whole = ndimage.minimum_filter(valid[0, 0], 11)[5:-5, 5:-5]
+    assert found.windows[0, 0] == whole.sum() == 400 - 121
+    assert found.ssim[0, 0] == pytest.approx(slow_ssim(clean[0, 0], b[0, 0])[whole].sum())
+
+
+def test_ssim_of_what_is_smaller_than_a_window() -> None:
+    a, b = pair(2, (1, 2, 10, 300))
+    found = tally(a, b, everything(a.shape), everything(a.shape))
+    assert not found.windows.any()
+    assert found.count.sum() == a.size
+
+
+@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 4))
+def test_sums_against_the_obvious(seed: int, T: int, C: int) -> None:
+    a, b = pair(seed, (T, C, 6, 5))
+    rng = np.random.default_rng(seed + 1)
+    valid, decoded_valid = rng.random(a.shape) > 0.3, rng.random(a.shape) > 0.1
+    both = valid & decoded_valid
+    found = tally(a, b, valid, decoded_valid)
+    for t in range(T):
+        for c in range(C):
+            error = (b - a)[t, c][both[t, c]]
+            assert found.count[t, c] == error.size
+            assert found.error[t, c] == pytest.approx(error.sum())
+            assert found.square[t, c] == pytest.approx((error**2).sum())
+            assert found.peak[t, c] == np.abs(error).max(initial=0)
+            assert found.mask_errors[t, c] == (valid != decoded_valid)[t, c].sum()
+    assert abs(b - a)[found.worst] == found.peak.max()
+
+
+@given(st.integers(0, 10**6))
+def test_spectral_angle_against_the_arc_cosine(seed: int) -> None:
+    a, b = pair(seed, (2, 4, 3, 3), noise=500)
+    valid = everything(a.shape)
+    valid[0, 2, 1, 1] = False
+    found = tally(a, b, valid, valid, ssim=False)
+    u, v = a[0], b[0]
+    cosine = (u * v).sum(0) / np.sqrt((u * u).sum(0) * (v * v).sum(0))
+    keep = valid[0].all(0)
+    assert found.spectra.tolist() == [8, 9]
+    assert found.angle[0] == pytest.approx(np.arccos(cosine[keep]).sum(), rel=1e-6)
+
+
+def test_spectral_angle_is_exact_where_the_arc_cosine_is_not() -> None:
+    a = np.array([1.0, 0.0]).reshape(1, 2, 1, 1)
+    b = np.array([1.0, 1e-9]).reshape(1, 2, 1, 1)
+    found = tally(a, b, everything(a.shape), everything(a.shape))
+    assert found.angle[0] == pytest.approx(1e-9, rel=1e-6)
+    dark = np.zeros_like(a)
+    assert tally(dark, a, everything(a.shape), everything(a.shape)).spectra[0] == 0
+
+
+def test_blocks_add_up() -> None:
+    a, b = pair(5, (4, 2, 8, 6))
+    valid = np.random.default_rng(9).random(a.shape) > 0.2
+    whole = tally(a, b, valid, valid, ssim=False)
+    total = Tally.zeros(4, 2)
+    for t in (0, 2):
+        for y in (0, 3):
+            part = (slice(t, t + 2), slice(None), slice(y, 3 if y == 0 else 8))
+            block = tally(a[part], b[part], valid[part], valid[part], ssim=False)
+            total.add(block, (t, y, 0))
+    for name in ("count", "error", "square", "peak", "angle", "spectra", "mask_errors"):
+        np.testing.assert_allclose(getattr(total, name), getattr(whole, name), err_msg=name)
+    assert total.worst == whole.worst
