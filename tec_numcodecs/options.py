@@ -2,7 +2,7 @@
 
 Nothing here may change a byte of a chunk. An option is looked for in three places, the last one
 that has it wins: the defaults, the environment (``TEC_DEVICE``, ``TEC_THREADS``,
-``TEC_BATCH_SIZE``, ``TEC_PROGRESS``), and `set_options`.
+``TEC_BATCH_SIZE``, ``TEC_PROGRESS``, ``TEC_MAX_CHUNK_BYTES``), and `set_options`.
 
 >>> set_options(threads=1)  # from now on, in this process
 set_options(threads=1)
@@ -47,12 +47,16 @@ class Options:
         has as many chunks of 256 x 256. It bounds memory, too.
     progress : bool
         Whether long operations show a progress bar. Default False.
+    max_chunk_bytes : int
+        Largest chunk, in bytes of memory, that is decoded on its own word alone: where Zarr says
+        how large a chunk is (format 3), that is checked instead. Default 1 GiB.
     """
 
     device: str = "cpu"
     threads: int = 1
     batch_size: int = 16
     progress: bool = False
+    max_chunk_bytes: int = 1 << 30
 
 
 class _Settings(TypedDict, total=False):
@@ -60,6 +64,7 @@ class _Settings(TypedDict, total=False):
     threads: int
     batch_size: int
     progress: bool
+    max_chunk_bytes: int
 
 
 class set_options:  # noqa: N801 (reads as a function, as in xarray and flox)
@@ -73,7 +78,7 @@ class set_options:  # noqa: N801 (reads as a function, as in xarray and flox)
     Parameters
     ----------
     **settings
-        ``device``, ``threads``, ``batch_size``, ``progress``: see `Options`.
+        ``device``, ``threads``, ``batch_size``, ``progress``, ``max_chunk_bytes``: see `Options`.
 
     Raises
     ------
@@ -220,6 +225,7 @@ _PARSERS: Mapping[str, tuple[Callable[[object], str | int | bool], str]] = Mappi
         "device": (_parse_device, "'cpu', 'cuda', 'cuda:0', ..."),
         "threads": (_parse_count, "a whole number >= 1"),
         "batch_size": (_parse_count, "a whole number >= 1"),
+        "max_chunk_bytes": (_parse_count, "a whole number >= 1"),
         "progress": (_parse_switch, "True or False (1 or 0 in the environment)"),
     }
 )

@@ -20,6 +20,8 @@ from tec_numcodecs.sensors import Sensor
 
 Int32Array = NDArray[np.int32]
 
+#: No plane of an image exceeds this; within it, no lifting step overflows 32 bits.
+PLANE_LIMIT = 1 << 21
 #: Index of the low-pass among the levels.
 LOW = LEVELS
 
@@ -111,16 +113,18 @@ class Transform:
     def inverse(self, coefficients: Coefficients, height: int, width: int) -> Int32Array:
         """Undo :meth:`forward` exactly: int32 array (N, C, height, width) of digital numbers."""
         sizes = level_sizes(height, width)
-        planes = self._bands(coefficients.low, coefficients.entries[:, LOW], LOW)
+        planes = _clip(self._bands(coefficients.low, coefficients.entries[:, LOW], LOW))
         n, c = planes.shape[:2]
         for level in reversed(range(LEVELS)):
-            high = self._bands(coefficients.detail[level], coefficients.entries[:, level], level)
+            high = _clip(
+                self._bands(coefficients.detail[level], coefficients.entries[:, level], level)
+            )
             flat = lifting.inverse(
                 planes.reshape(n * c, *planes.shape[2:]),
                 high.reshape(n * c, *high.shape[2:]),
                 *sizes[level],
             )
-            planes = flat.reshape(n, c, *flat.shape[1:])
+            planes = _clip(flat.reshape(n, c, *flat.shape[1:]))
         return planes + self._mean[:, None, None]
 
     def _spectrum(self, bands: Int32Array, entries: NDArray[np.uint8], level: int) -> Int32Array:
@@ -162,6 +166,11 @@ class Transform:
         return int(np.argmin(rate))
 
 
+def _clip(planes: Int32Array) -> Int32Array:
+    """Keep what a damaged stream may hold within the range of the lifting; part of the format."""
+    return np.clip(planes, -PLANE_LIMIT, PLANE_LIMIT, out=planes)
+
+
 def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
     """Sizes of the planes that levels 0 to 4 split, and of the low-pass (last)."""
     sizes = [(height, width)]
@@ -169,3 +178,9 @@ def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
         h, w = sizes[-1]
         sizes.append(((h + 1) // 2, (w + 1) // 2))
     return sizes
+
+
+def subband_sizes(height: int, width: int) -> list[tuple[int, int]]:
+    """Sizes of the subbands of levels 0 to 4, and of the low-pass (last)."""
+    sizes = level_sizes(height, width)
+    return [*sizes[1:], sizes[-1]]

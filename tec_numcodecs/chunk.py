@@ -1,0 +1,372 @@
+"""Arrays to bytes and back: the one place where everything that makes up a chunk comes together.
+
+``encode`` and ``decode`` take lists, so that models can run batches. They know nothing of Zarr.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tec_numcodecs import container, lossless, mask
+from tec_numcodecs.config import CodecConfig
+from tec_numcodecs.container import Chunk, Header, Mode, ModelHeader, Section
+from tec_numcodecs.errors import CorruptChunk, InvalidInput, UnsupportedFormat, WeightsError
+from tec_numcodecs.models import registry
+from tec_numcodecs.models.base import Geometry, Latents, Model, Rate
+from tec_numcodecs.options import get_options
+from tec_numcodecs.pixels import Masks, Samples, from_dn, is_integer, to_dn
+from tec_numcodecs.sensors import get_sensor
+from tec_numcodecs.weights.registry import WeightsId, by_prefix
+
+Shape = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class ChunkInfo:
+    """What :func:`inspect` finds in a chunk without decoding it."""
+
+    header: Header
+    bytes: int
+    sections: dict[str, int]
+
+
+def encode(arrays: Sequence[Samples], config: CodecConfig) -> list[bytes]:
+    """Encode chunks of one array.
+
+    Parameters
+    ----------
+    arrays : sequence of arrays (T, C, H, W)
+        uint16, int16 or float32 in either byte order; C is ``len(config.bands)``.
+    config : CodecConfig
+
+    Returns
+    -------
+    list of bytes
+
+    Raises
+    ------
+    InvalidInput
+        If an array is not one that the configuration describes.
+    WeightsError
+        If the model's weights are missing.
+    """
+    found: list[bytes | None] = [None] * len(arrays)
+    pending: list[tuple[int, Samples, Masks, NDArray[np.int32]]] = []
+    for i, array in enumerate(arrays):
+        samples = check_samples(array, config)
+        masks = Masks.of(samples, config.nodata)
+        invalid = masks.union(samples.shape)
+        if invalid.all():
+            found[i] = container.write(
+                Chunk(_header(Mode.EMPTY, samples, config), _mask_sections(masks))
+            )
+        elif config.lossless and not is_integer(samples.dtype, config.scale, config.offset):
+            found[i] = _without_model(samples, config)
+        else:
+            pending.append((i, samples, masks, to_dn(samples, invalid, config)))
+    for start in range(0, len(pending), batch := get_options().batch_size):
+        part = pending[start : start + batch]
+        coded = _encode_with_model([dn for *_, dn in part], config)
+        for (i, samples, masks, _), (model_header, payload) in zip(part, coded, strict=True):
+            found[i] = _smallest(samples, masks, model_header, payload, config)
+    return [data for data in found if data is not None]
+
+
+def decode(
+    data: Sequence[bytes], config: CodecConfig | None = None, shape: Shape | None = None
+) -> list[Samples]:
+    """Decode chunks.
+
+    Parameters
+    ----------
+    data : sequence of bytes
+    config : CodecConfig, optional
+        Of the array, if it is known. Only its weights are used, to name them in errors and to
+        refuse chunks that were written with others; everything else is in the chunk.
+    shape : (T, C, H, W), optional
+        What the chunks must be. Without it a chunk may claim anything up to
+        ``get_options().max_chunk_bytes``.
+
+    Returns
+    -------
+    list of arrays (T, C, H, W)
+        Writable, in the dtype and byte order that was encoded.
+
+    Raises
+    ------
+    CorruptChunk
+        If bytes are damaged.
+    UnsupportedFormat
+        If a newer version is needed.
+    WeightsError
+        If the weights are missing or others.
+    """
+    chunks = [container.read(item) for item in data]
+    for chunk in chunks:
+        _check_claim(chunk.header, shape)
+    found: list[Samples | None] = [None] * len(chunks)
+    groups: dict[tuple[str, bytes], list[int]] = defaultdict(list)
+    for i, chunk in enumerate(chunks):
+        if chunk.header.model is not None:
+            groups[chunk.header.model.name, chunk.header.model.weights].append(i)
+        else:
+            found[i] = _decode_without_model(chunk)
+    for (name, prefix), members in groups.items():
+        model = registry.load(name, _weights_of(name, prefix, config))
+        for start in range(0, len(members), batch := get_options().batch_size):
+            part = members[start : start + batch]
+            cubes = _decode_with_model(model, [chunks[i] for i in part])
+            for i, cube in zip(part, cubes, strict=True):
+                found[i] = _finish(chunks[i], cube)
+    return [item for item in found if item is not None]
+
+
+def inspect(data: bytes) -> ChunkInfo:
+    """Look into a chunk: what it is, how it was coded, how many bytes each part takes.
+
+    Raises
+    ------
+    CorruptChunk, UnsupportedFormat
+        If it cannot be read.
+    """
+    chunk = container.read(data)
+    sizes = {section.name.lower(): len(content) for section, content in chunk.sections.items()}
+    return ChunkInfo(chunk.header, len(data), sizes)
+
+
+def check_samples(array: Samples, config: CodecConfig) -> Samples:
+    """Check that an array is one that the configuration describes.
+
+    Raises
+    ------
+    InvalidInput
+        If its dtype, rank or number of bands is another.
+    """
+    samples = np.asarray(array)
+    container.dtype_code(samples.dtype)
+    check_shape(samples.shape, config)
+    return samples
+
+
+def check_shape(shape: tuple[int, ...], config: CodecConfig) -> None:
+    """Check the shape of a chunk.
+
+    Raises
+    ------
+    InvalidInput
+        If it is not (T, C, H, W) with C bands.
+    """
+    if len(shape) != 4:
+        raise InvalidInput(
+            f"a chunk with {len(shape)} axes, shape {shape}",
+            allowed="4 axes: (time, band, y, x)",
+            fix="stack the bands along a second axis, or let ds.tec.compress do it",
+        )
+    if min(shape) < 1:
+        raise InvalidInput(f"a chunk of shape {shape}", allowed="every axis at least 1 long")
+    if shape[1] != len(config.bands):
+        raise InvalidInput(
+            f"a chunk with {shape[1]} bands, shape {shape}",
+            allowed=f"{len(config.bands)} bands ({', '.join(config.bands)}), all in one chunk",
+            fix="pass bands= with the names of the bands that the array has, and chunks that "
+            "hold all of them",
+        )
+
+
+# -- encoding ---------------------------------------------------------------------------------
+
+
+def _header(
+    mode: Mode, samples: Samples, config: CodecConfig, model: ModelHeader | None = None
+) -> Header:
+    t, c, h, w = samples.shape
+    dtype = samples.dtype.newbyteorder("<") if samples.dtype.byteorder == "=" else samples.dtype
+    return Header(
+        mode=mode,
+        dtype=dtype,
+        shape=(t, c, h, w),
+        sensor=config.sensor.id,
+        bands=config.band_indices(),
+        scale=config.scale,
+        offset=config.offset,
+        nodata=config.nodata,
+        model=model,
+    )
+
+
+def _mask_sections(masks: Masks) -> dict[Section, bytes]:
+    pairs = ((Section.NODATA_MASK, masks.nodata), (Section.NAN_MASK, masks.nan))
+    return {section: mask.encode(m) for section, m in pairs if m is not None}
+
+
+def _encode_with_model(
+    cubes: Sequence[NDArray[np.int32]], config: CodecConfig
+) -> list[tuple[ModelHeader, bytes]]:
+    """Latents of cubes (T, C, H, W) whose bands are in the array's order."""
+    model = registry.load(config.model, config.weights)
+    order = np.argsort(config.band_indices())
+    geometries = [config.geometry(_shape(cube)) for cube in cubes]
+    rates = [config.rate()] * len(cubes)
+    sorted_cubes = [np.ascontiguousarray(cube[:, order]) for cube in cubes]
+    latents = model.analysis(sorted_cubes, geometries, rates)
+    payloads = model.entropy_encode(latents)
+    return [
+        (
+            ModelHeader(
+                name=config.model,
+                weights=config.weights.prefix,
+                rate_index=item.rate.index,
+                quality=item.rate.quality,
+                exact=model.synthesis_kind == "exact",
+                symbols_crc=_symbols_crc(item),
+            ),
+            payload,
+        )
+        for item, payload in zip(latents, payloads, strict=True)
+    ]
+
+
+def _smallest(
+    samples: Samples, masks: Masks, model: ModelHeader, payload: bytes, config: CodecConfig
+) -> bytes:
+    """The chunk with the model's latents, or without a model where that is no larger."""
+    sections = _mask_sections(masks) | {Section.LATENTS: payload}
+    coded = container.write(Chunk(_header(Mode.MODEL, samples, config, model), sections))
+    if len(coded) < samples.nbytes // 2 and len(coded) > 64:
+        return coded
+    return min(coded, _without_model(samples, config), key=len)
+
+
+def _without_model(samples: Samples, config: CodecConfig) -> bytes:
+    sections = {Section.SAMPLES: lossless.encode(samples)}
+    return container.write(Chunk(_header(Mode.LOSSLESS, samples, config), sections))
+
+
+def _symbols_crc(latents: Latents) -> int:
+    return container.crc32c(np.ascontiguousarray(latents.symbols, np.dtype("<i4")))
+
+
+# -- decoding ---------------------------------------------------------------------------------
+
+
+def _check_claim(header: Header, shape: Shape | None) -> None:
+    """Refuse a chunk that is not what was asked for, or larger than anybody wants."""
+    if shape is not None and header.shape != shape:
+        raise CorruptChunk(
+            f"a chunk of shape {header.shape}",
+            allowed=f"{shape}, the chunk shape of the array",
+            fix="the chunk belongs to another array",
+        )
+    size = int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
+    limit = get_options().max_chunk_bytes
+    if shape is None and size > limit:
+        raise CorruptChunk(
+            f"a chunk that would take {size} bytes in memory",
+            allowed=f"{limit}, the option max_chunk_bytes",
+            fix="raise it with tec_numcodecs.set_options(max_chunk_bytes=...) if this is right",
+        )
+
+
+def _weights_of(name: str, prefix: bytes, config: CodecConfig | None) -> WeightsId:
+    """Full name of the weights whose first bytes a chunk carries."""
+    if config is not None and config.weights.prefix == prefix:
+        return config.weights
+    if config is not None:
+        raise WeightsError(
+            f"a chunk written with weights {prefix.hex()}... (model {name!r})",
+            allowed=f"{config.weights.sha256[:16]}... ({config.weights.id}), as the array says",
+            fix="the chunk belongs to another array, or its metadata was changed",
+        )
+    return by_prefix(prefix)
+
+
+def _decode_without_model(chunk: Chunk) -> Samples:
+    header = chunk.header
+    if header.mode == Mode.LOSSLESS:
+        return lossless.decode(chunk.sections[Section.SAMPLES], header.shape, header.dtype)
+    samples = np.zeros(header.shape, header.dtype)
+    masked = _apply_masks(chunk, samples)
+    if not masked.all():
+        raise CorruptChunk("an empty chunk with valid pixels", allowed="none")
+    return samples
+
+
+def _decode_with_model(model: Model, chunks: Sequence[Chunk]) -> list[NDArray[np.generic]]:
+    """Cubes (T, C, H, W) in DN with bands in the sensor's order."""
+    geometries, rates, payloads, checks = [], [], [], []
+    for chunk in chunks:
+        header, model_header = chunk.header, chunk.header.model
+        if model_header is None:
+            raise CorruptChunk("a chunk without a model")
+        if Section.RESIDUAL in chunk.sections:
+            raise UnsupportedFormat(
+                "a chunk with a residual", fix="install a newer tec-xarray to read it"
+            )
+        sensor = get_sensor(header.sensor)
+        bands = tuple(sorted(header.bands))
+        if bands[-1] >= len(sensor.bands):
+            raise CorruptChunk(
+                f"band number {bands[-1]}", allowed=f"0 to {len(sensor.bands) - 1} ({sensor.name})"
+            )
+        geometries.append(Geometry(header.shape, sensor, bands))
+        rates.append(Rate(model_header.rate_index, model_header.quality))
+        payloads.append(chunk.sections[Section.LATENTS])
+        checks.append(model_header.symbols_crc)
+    latents = model.entropy_decode(payloads, geometries, rates)
+    for item, check in zip(latents, checks, strict=True):
+        found = _symbols_crc(item)
+        if found != check:
+            raise CorruptChunk(
+                f"checksum {found:08x} over the decoded symbols",
+                allowed=f"{check:08x}, as stored",
+                fix="the weights or the decoder are not the ones that wrote the chunk",
+            )
+    return model.synthesis(latents)
+
+
+def _finish(chunk: Chunk, cube: NDArray[np.generic]) -> Samples:
+    """Digital numbers to samples: band order, dtype, masks."""
+    header = chunk.header
+    rank = np.argsort(np.argsort(header.bands))
+    ordered = cube[:, rank]
+    samples = from_dn(ordered, header.dtype, header.scale, header.offset, header.nodata)
+    _apply_masks(chunk, samples)
+    return np.ascontiguousarray(samples.astype(header.dtype, copy=False))
+
+
+def _apply_masks(chunk: Chunk, samples: Samples) -> NDArray[np.bool_]:
+    """Write nodata and NaN into samples where the masks say so; return all masked pixels."""
+    header = chunk.header
+    masked = np.zeros(header.shape, np.bool_)
+    if Section.NODATA_MASK in chunk.sections:
+        where = mask.decode(chunk.sections[Section.NODATA_MASK], header.shape)
+        if header.nodata is None:
+            raise CorruptChunk("a nodata mask without a nodata value")
+        samples[where] = _representable(header.nodata, header.dtype)
+        masked |= where
+    if Section.NAN_MASK in chunk.sections:
+        where = mask.decode(chunk.sections[Section.NAN_MASK], header.shape)
+        if header.dtype.kind != "f":
+            raise CorruptChunk(f"a NaN mask over {header.dtype}", allowed="floats only")
+        samples[where] = np.nan
+        masked |= where
+    return masked
+
+
+def _representable(nodata: float, dtype: np.dtype[np.generic]) -> float:
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        if not (float(nodata).is_integer() and info.min <= nodata <= info.max):
+            raise CorruptChunk(f"nodata {nodata} in {dtype}", allowed=f"{info.min} to {info.max}")
+        return int(nodata)
+    return nodata
+
+
+def _shape(array: NDArray[np.generic]) -> Shape:
+    t, c, h, w = array.shape
+    return t, c, h, w

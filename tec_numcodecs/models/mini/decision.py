@@ -1,0 +1,113 @@
+"""Encoder decisions of mini `fp`: which integer a coefficient becomes.
+
+Greedy rate-distortion optimised quantisation: of the nearest integer, the next one towards zero
+and zero, the one with the least ``D + lambda R``, D in squared steps and R in bits of the table
+row that the decoder will use; then a whole block becomes zero if that is cheaper still. What a
+decision does to the rows of later planes is ignored. None of this binds a decoder.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tec_numcodecs.models.mini import prior as frozen
+from tec_numcodecs.models.mini.prior import Plane, Prior
+from tec_numcodecs.models.mini.quantiser import STEP_UNIT, steps
+from tec_numcodecs.models.mini.transform import LOW
+
+Int32Array = NDArray[np.int32]
+
+#: Squared steps that a bit is worth. High-resolution theory gives (2 ln 2) / 12 = 0.1155.
+LAGRANGIAN = 0.1
+
+
+class Decider:
+    """Decisions at one rate.
+
+    Parameters
+    ----------
+    prior : Prior
+    rate_index : int
+    """
+
+    def __init__(self, prior: Prior, rate_index: int) -> None:
+        self._prior = prior
+        self._octave = rate_index // 16
+        self._steps = steps(rate_index)
+        self._bits = prior.magnitude_bits  # (R, count)
+
+    def low(self, values: Int32Array) -> Int32Array:
+        """Quantise the low-pass: plain rounding, its errors reach every pixel."""
+        return _rounded(values, int(self._steps[LOW, 0]))
+
+    def detail(self, plane: Plane, values: Int32Array, scale: Int32Array) -> Int32Array:
+        """Quantise a plane of detail coefficients, (N, h, w) each."""
+        step = int(self._steps[plane.level, plane.orientation])
+        if step == STEP_UNIT:
+            return values
+        q = _rounded(values, step)
+        where = np.nonzero(q)
+        rows = self._prior.rows_of(self._octave, plane, scale[where])
+        raw = frozen.raw_bits(scale[where])
+        normalised = np.abs(values[where]) * (STEP_UNIT / step)
+        nearest = np.abs(q[where])
+        best, saved = self._choose(rows, raw, normalised, nearest)
+        q[where] = np.sign(q[where]) * best
+        gain = np.zeros(values.shape)
+        gain[where] = saved
+        return self._drop_blocks(plane, q, gain, scale)
+
+    def _choose(
+        self,
+        rows: Int32Array,
+        raw: NDArray[np.uint8],
+        values: NDArray[np.float64],
+        nearest: Int32Array,
+    ) -> tuple[Int32Array, NDArray[np.float64]]:
+        """Best magnitudes, and how much cheaper each is than zero; all arrays (P,)."""
+        bits = self._bits[rows]  # (P, count)
+        best = nearest.copy()
+        cost = (values - nearest) ** 2 + LAGRANGIAN * _at(bits, nearest, raw)
+        zero = values**2 + LAGRANGIAN * _at(bits, np.zeros_like(nearest), raw)
+        lower = nearest - 1
+        other = (values - lower) ** 2 + LAGRANGIAN * _at(bits, lower, raw)
+        for candidate, price in ((lower, other), (np.zeros_like(nearest), zero)):
+            better = price < cost
+            best = np.where(better, candidate, best)
+            cost = np.where(better, price, cost)
+        return best, zero - cost
+
+    def _drop_blocks(
+        self, plane: Plane, q: Int32Array, gain: NDArray[np.float64], scale: Int32Array
+    ) -> Int32Array:
+        """Set blocks to zero whose coefficients do not earn what coding the block costs."""
+        rows = self._prior.rows_of_flags(self._octave, plane, scale)
+        flags = self._bits[rows, :2]  # (blocks, 2)
+        shape = frozen.block_shape(scale.shape)
+        earned = frozen.block_sum(gain).ravel()
+        occupied = (frozen.block_sum(q != 0) > 0).ravel()
+        candidates = np.flatnonzero(occupied & (earned < LAGRANGIAN * 64))
+        if candidates.size:
+            zeros = self._bits[self._prior.rows_of(self._octave, plane, scale), 0]
+            inside = frozen.block_sum(zeros.reshape(scale.shape)).ravel()  # bits of an all-zero block, coded in full
+            price = LAGRANGIAN * (inside + flags[:, 1] - flags[:, 0])
+            occupied[candidates] = earned[candidates] > price[candidates]
+        keep = frozen.spread_blocks(occupied.reshape(shape), *q.shape[1:])
+        return np.where(keep, q, 0)
+
+
+def _rounded(values: Int32Array, step: int) -> Int32Array:
+    """Nearest multiple of the step, as an integer; halves away from zero."""
+    magnitude = (np.abs(values.astype(np.int64)) * (2 * STEP_UNIT) + step) // (2 * step)
+    return (np.sign(values) * magnitude).astype(np.int32)
+
+
+def _at(
+    bits: NDArray[np.float32], magnitude: Int32Array, raw: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Look costs up; beyond the table they grow like an escape's."""
+    symbol = magnitude >> raw
+    clipped = np.minimum(symbol, bits.shape[1] - 1)
+    found = np.take_along_axis(bits, clipped[:, None], axis=1)[:, 0]
+    return found + raw + 2 * np.log2(1 + symbol - clipped)

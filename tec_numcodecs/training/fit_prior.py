@@ -1,0 +1,399 @@
+"""Fit the frozen tables of mini `fp` to scenes: ``python -m tec_numcodecs.training.fit_prior``.
+
+Twice over: quantise every crop at several rates, fit the weights of the linear rule by the
+likelihood of a discretised Laplacian, count what occurs in each table row, freeze. The first
+round quantises with a dead zone, the second with the decisions of the encoder under the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tec_numcodecs.models.base import Geometry, Rate
+from tec_numcodecs.models.mini import prior as frozen
+from tec_numcodecs.models.mini.fp import MiniFP
+from tec_numcodecs.models.mini.prior import Fields, Plane, Prior
+from tec_numcodecs.models.mini.quantiser import LEVELS, MAX_RATE_INDEX, steps
+from tec_numcodecs.models.mini.transform import LOW, Codebook, Coefficients, Transform
+from tec_numcodecs.rans import Tables
+from tec_numcodecs.training.data import Scene, read_directory
+from tec_numcodecs.training.fit_codebook import fit_codebook, tiles
+
+# Octaves that share a set of tables: shapes differ between dense and sparse, not much within.
+_GROUPS = np.array([0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 3], np.int32)
+_ROUNDING = 0.40  # of the first round's dead zone
+_SAMPLES = 500  # per plane and crop
+_REACH = 40  # largest symbol that a row codes directly
+_PRIOR_COUNT = 60.0  # weight of the Laplacian shape against what was counted
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A crop with its transform coefficients."""
+
+    cube: NDArray[np.int32]
+    geometry: Geometry
+    weight: float
+
+
+def fit(scenes: Sequence[Scene], log: Log) -> dict[str, NDArray[np.generic]]:
+    """Fit everything; return the arrays of the weights file."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    crops: list[Crop] = []
+    for sensor in dict.fromkeys(scene.sensor for scene in scenes):
+        own = [scene for scene in scenes if scene.sensor == sensor]
+        covariances = fit_codebook(own)
+        arrays[f"codebook.{sensor.name}"] = covariances
+        mean = np.array([round(m) for m in sensor.mean], np.int32)[:, None, None]
+        if sensor.id != 1:
+            continue  # tables are learned on L2A and serve both
+        for scene in own:
+            if len(scene.bands) == len(sensor.bands):
+                for cube, weight in tiles(scene):
+                    crops.append(Crop(cube + mean, Geometry(cube.shape, sensor, scene.bands), weight))
+    log(f"codebooks done, {len(crops)} crops")
+    model: MiniFP | None = None
+    for round_number in range(2):
+        arrays |= _fit_prior(crops, arrays, model, log)
+        model = MiniFP(arrays)
+        log(f"round {round_number + 1} done")
+    return arrays
+
+
+class Log:
+    """Progress to standard error."""
+
+    def __call__(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def _fit_prior(
+    crops: Sequence[Crop],
+    arrays: dict[str, NDArray[np.generic]],
+    model: MiniFP | None,
+    log: Log,
+) -> dict[str, NDArray[np.generic]]:
+    shape = (frozen.OCTAVES, LEVELS + 1, frozen.COMPONENTS, 3)
+    weights = np.zeros((*shape, frozen.FEATURES), np.int32)
+    bias = np.full(shape, 1024, np.int32)
+    quantise = _Quantiser(arrays, model)
+    tables = _Counts()
+    for octave in range(frozen.OCTAVES):
+        items = [
+            quantise(crop, 16 * octave + (5 * i) % 16 + (octave == 0))
+            for i, crop in enumerate(crops)
+        ]
+        for level in range(LEVELS + 1):
+            fitted = _fit_rule(items, level, np.random.default_rng(octave))
+            weights[octave, level], bias[octave, level] = fitted
+        for item in items:
+            tables.add(octave, item, weights[octave], bias[octave])
+        log(f"octave {octave}: rule fitted, symbols counted")
+    frozen_tables = tables.freeze()
+    return {f"prior.{name}": value for name, value in frozen_tables.items()} | {
+        "prior.weights": weights,
+        "prior.bias": bias,
+        "prior.group": _GROUPS,
+    }
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A crop's integers at one rate, what they came from in units of the step, and its weight."""
+
+    q: Coefficients
+    values: tuple[NDArray[np.float32], ...]
+    weight: float
+
+
+class _Quantiser:
+    """Integers of a crop at a rate: with a dead zone, or as a fitted model decides."""
+
+    def __init__(self, arrays: dict[str, NDArray[np.generic]], model: MiniFP | None) -> None:
+        self._arrays = arrays
+        self._model = model
+        self._transforms: dict[str, Transform] = {}
+
+    def __call__(self, crop: Crop, rate_index: int) -> _Item:
+        rate_index = min(rate_index, MAX_RATE_INDEX)
+        sensor = crop.geometry.sensor
+        if sensor.name not in self._transforms:
+            book = Codebook(sensor, np.asarray(self._arrays[f"codebook.{sensor.name}"], np.float32))
+            self._transforms[sensor.name] = Transform(book, crop.geometry.bands)
+        found = self._transforms[sensor.name].forward(crop.cube, rate_index)
+        step = steps(rate_index) / 16.0
+        values = tuple(
+            (d / step[level][:, None, None]).astype(np.float32)
+            for level, d in enumerate(found.detail)
+        )
+        if self._model is not None:
+            latents = self._model.analysis([crop.cube], [crop.geometry], [Rate(rate_index)])[0]
+            return _Item(latents.state["q"], values, crop.weight)
+        rounding = 0.5 if rate_index < 16 else _ROUNDING
+        detail = tuple(_dead(v, rounding) for v in values)
+        low = np.rint(found.low / step[LOW, 0]).astype(np.int32)
+        return _Item(Coefficients(low, detail, found.entries), values, crop.weight)
+
+
+def _dead(values: NDArray[np.float32], rounding: float) -> NDArray[np.int32]:
+    """Round towards zero from below ``rounding`` above an integer."""
+    return (np.sign(values) * np.floor(np.abs(values) + rounding)).astype(np.int32)
+
+
+def _planes(
+    q: Coefficients, level: int
+) -> Iterator[tuple[Plane, NDArray[np.int32], NDArray[np.int32]]]:
+    """Planes of a level in coding order: place, features (FEATURES, N, h, w), integers."""
+    parent: Fields | None = None
+    order = [LOW] if level == LOW else list(reversed(range(level, LEVELS)))
+    for at in order:
+        values = frozen.predict_low(q.low)[:, :, None] if at == LOW else q.detail[at]
+        n, components, orientations, h, w = values.shape
+        fields = Fields(components, orientations, (n, h, w), parent)
+        for k in range(components):
+            for o in range(orientations):
+                if at == level:
+                    sources = fields.sources(k, o)
+                    none = np.zeros((2, n, h, w), np.int32)
+                    stack = np.concatenate([none if s is None else s for s in sources])
+                    yield Plane(level, k, o), stack, values[:, k, o]
+                fields.set(k, o, values[:, k, o])
+        parent = fields
+
+
+def _fit_rule(
+    items: Sequence[_Item], level: int, random: np.random.Generator
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Maximum-likelihood weights of one level: (C, 3, FEATURES), (C, 3) in units of 2^-12."""
+    orientations = 1 if level == LOW else 3
+    planes = frozen.COMPONENTS * orientations
+    columns: list[NDArray[np.float32]] = []
+    targets: list[NDArray[np.float32]] = []
+    shares: list[NDArray[np.float32]] = []
+    for item in items:
+        features, magnitudes = [], []
+        for _, stack, values in _planes(item.q, level):
+            where = _sample(values, _SAMPLES, random)
+            features.append(stack.reshape(frozen.FEATURES, -1)[:, where])
+            magnitudes.append(np.abs(values.ravel()[where]))
+        columns.append(np.stack(features).astype(np.float32))  # (planes, FEATURES, P)
+        targets.append(np.stack(magnitudes).astype(np.float32))  # (planes, P)
+        shares.append(np.full(targets[-1].shape[1], item.weight / targets[-1].shape[1], np.float32))
+    x = torch.from_numpy(np.concatenate(columns, axis=2))
+    m = torch.from_numpy(np.concatenate(targets, axis=1))
+    share = torch.from_numpy(np.concatenate(shares))
+    weights, bias = _maximise(x, m, share / share.sum())
+    full_weights = np.zeros((frozen.COMPONENTS, 3, frozen.FEATURES), np.int32)
+    full_bias = np.full((frozen.COMPONENTS, 3), 1024, np.int32)
+    scale = 1 << 12
+    full_weights[:, :orientations] = np.rint(weights * scale).reshape(-1, orientations, frozen.FEATURES)
+    full_bias[:, :orientations] = np.rint(bias * scale).reshape(-1, orientations)
+    if planes != len(weights):
+        raise ValueError("scenes must have all twelve bands")
+    return full_weights, full_bias
+
+
+def _sample(
+    values: NDArray[np.int32], count: int, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Positions to learn from: mostly inside blocks that are coded, some anywhere."""
+    flags = frozen.block_sum(values != 0) > 0
+    inside = np.flatnonzero(frozen.spread_blocks(flags, *values.shape[1:]).ravel())
+    some = random.integers(0, values.size, count)
+    if inside.size == 0:
+        return some
+    some[: count * 7 // 10] = random.choice(inside, count * 7 // 10)
+    return some
+
+
+def _maximise(
+    x: torch.Tensor, m: torch.Tensor, share: torch.Tensor, steps_taken: int = 120
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Adam on the likelihood; x (planes, FEATURES, P), m (planes, P), share (P,)."""
+    # Features differ by orders of magnitude between rates and planes: fit in units of the mean
+    # magnitude of the plane and of each feature.
+    typical = (m * share).sum(dim=1, keepdim=True) + 0.02  # (planes, 1)
+    means = (x * share).sum(dim=2) + 1e-3  # (planes, FEATURES)
+    unit = x / means[:, :, None]
+    w = torch.full(x.shape[:2], 1.0 / x.shape[1], requires_grad=True)
+    b = torch.full((x.shape[0], 1), 0.1, requires_grad=True)
+    optimiser = torch.optim.Adam([w, b], lr=0.03)
+    for step in range(steps_taken):
+        scale = typical * (b.abs() + torch.einsum("kf,kfp->kp", w.abs(), unit)) + 0.01
+        loss = (_laplacian_bits(m, scale) * share).sum()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        for group in optimiser.param_groups:
+            group["lr"] = 0.03 * (1 - step / steps_taken) + 0.0005
+    found = (typical * w.abs() / means).detach()
+    # These limits keep every sum of the frozen rule below 2^31.
+    found[:, 0::2] = found[:, 0::2].clamp(max=2.0)
+    found[:, 1::2] = found[:, 1::2].clamp(max=0.25)
+    bias = (typical * b.abs() + 0.01).detach()[:, 0].clamp(max=500.0)
+    return found.double().numpy(), bias.double().numpy()
+
+
+def _laplacian_bits(m: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Bits of a magnitude and its sign under a Laplacian of this mean magnitude, unit bins."""
+    edge = torch.exp(-0.55 / scale)
+    nonzero = torch.log2((edge * -torch.expm1(-1 / scale)).clamp(min=1e-12))
+    nonzero = nonzero - (m - 1) / scale * 1.442695 - 1
+    return torch.where(m == 0, -torch.log2((1 - edge).clamp(min=1e-12)), -nonzero)
+
+
+class _Counts:
+    """What occurs in each table row."""
+
+    def __init__(self) -> None:
+        groups = int(_GROUPS.max()) + 1
+        width = 2 * _REACH + 2  # symbols -REACH..REACH, escape
+        self._symbols = np.zeros((groups, LEVELS + 1, frozen.SCALE_BINS, width))
+        self._flags = np.zeros((groups, LEVELS + 1, frozen.FLAG_BINS, 2))
+        # How many coefficients had magnitude 1, 2, >= 3, and by how much it exceeded their values.
+        self._excess = np.zeros((groups, LEVELS + 1, frozen.SCALE_BINS, 3, 2))
+
+    def add(
+        self, octave: int, item: _Item, weights: NDArray[np.int32], bias: NDArray[np.int32]
+    ) -> None:
+        """Count one crop under the rule of its octave."""
+        for level in range(LEVELS + 1):
+            at = (_GROUPS[octave], level)
+            for plane, stack, q in _planes(item.q, level):
+                index = (level, min(plane.component, frozen.COMPONENTS - 1), plane.orientation)
+                sources = list(stack.reshape(-1, 2, *q.shape))
+                scale = frozen.expected_magnitude(weights[index], int(bias[index]), sources, q.shape)
+                flags = frozen.block_sum(q != 0) > 0
+                bins = frozen.flag_bins(scale).ravel()
+                np.add.at(self._flags[at], (bins, flags.ravel().astype(int)), item.weight)
+                coded = frozen.spread_blocks(flags, *q.shape[1:])
+                self._add_symbols(at, scale[coded], q[coded], item.weight)
+                if level != LOW:
+                    values = item.values[level][:, plane.component, plane.orientation]
+                    self._add_excess(at, scale, q, values, item.weight)
+
+    def _add_symbols(
+        self, at: tuple[int, int], scale: NDArray[np.int32], q: NDArray[np.int32], weight: float
+    ) -> None:
+        symbols = q >> frozen.raw_bits(scale)
+        outside = np.abs(symbols) > _REACH
+        column = np.where(outside, 2 * _REACH + 1, symbols + _REACH)
+        np.add.at(self._symbols[at], (frozen.scale_bins(scale), column), weight)
+
+    def _add_excess(
+        self,
+        at: tuple[int, int],
+        scale: NDArray[np.int32],
+        q: NDArray[np.int32],
+        values: NDArray[np.float32],
+        weight: float,
+    ) -> None:
+        where = np.nonzero(q)
+        bins = frozen.scale_bins(scale[where])
+        magnitude = np.abs(q[where])
+        excess = magnitude - np.abs(values[where])
+        column = np.minimum(magnitude, 3) - 1
+        np.add.at(self._excess[at][..., 0], (bins, column), weight)
+        np.add.at(self._excess[at][..., 1], (bins, column), weight * excess)
+
+    def freeze(self) -> dict[str, NDArray[np.generic]]:
+        """Rows of all groups, levels and bins."""
+        pmfs: list[NDArray[np.float64]] = []
+        minimum: list[int] = []
+        coefficient_rows = np.zeros(self._symbols.shape[:3], np.int32)
+        flag_rows = np.zeros(self._flags.shape[:3], np.int32)
+        pooled = self._symbols.sum(axis=(0, 1))
+        for index in np.ndindex(*coefficient_rows.shape):
+            coefficient_rows[index] = len(pmfs)
+            pmf, low = _row(self._symbols[index], pooled[index[2]], index[2])
+            pmfs.append(pmf)
+            minimum.append(low)
+        pooled_flags = self._flags.sum(axis=(0, 1))
+        for index in np.ndindex(*flag_rows.shape):
+            flag_rows[index] = len(pmfs)
+            pmfs.append(_flag_row(self._flags[index], pooled_flags[index[2]]))
+            minimum.append(0)
+        tables = Tables.from_pmfs(pmfs, np.array(minimum, np.int32))
+        shrink = np.zeros((len(pmfs), 3), np.int32)
+        for index in np.ndindex(*coefficient_rows.shape):
+            shrink[coefficient_rows[index]] = _shrink(self._excess[index], index[2])
+        named = {f"tables.{name}": value for name, value in tables.to_arrays().items()}
+        return named | {
+            "coefficient_rows": coefficient_rows,
+            "flag_rows": flag_rows,
+            "shrink": shrink,
+        }
+
+
+def _bin_scale(index: int) -> float:
+    """Middle of a scale bin, in steps."""
+    if index == 0:
+        return 2 / 256
+    exponent, quarter = divmod(index - 1, 4)
+    return (1 + (quarter + 0.5) / 4) * 2.0 ** (exponent + 2 - 8)
+
+
+def _row(
+    own: NDArray[np.float64], pooled: NDArray[np.float64], index: int
+) -> tuple[NDArray[np.float64], int]:
+    """Probabilities of one row, symmetric unless low bits are raw, and its first symbol."""
+    scale = _bin_scale(index)
+    raw = max(0, (index - 1) // 4 + 2 - 10)
+    scale /= 2**raw
+    k = np.arange(-_REACH, _REACH + 1)
+    shape = np.exp(-np.abs(k + (0.5 if raw else 0.0)) / scale)
+    shape = np.append(shape / shape.sum(), 1e-5)
+    wide = pooled + _PRIOR_COUNT * 0.05 * shape
+    counts = own + _PRIOR_COUNT * 0.02 * wide / wide.sum()
+    if not raw:
+        counts[:-1] = (counts[:-1] + counts[:-1][::-1]) / 2
+    pmf = counts / counts.sum()
+    reach = _REACH
+    while reach > 1 and pmf[_REACH - reach] + pmf[_REACH + reach] < 2e-5:
+        reach -= 1
+    inner = pmf[_REACH - reach : _REACH + reach + 1]
+    return np.append(inner, max(1 - inner.sum(), 2e-5)), -reach
+
+
+def _flag_row(own: NDArray[np.float64], pooled: NDArray[np.float64]) -> NDArray[np.float64]:
+    wide = pooled + 0.05
+    counts = own + wide / wide.sum()
+    return np.append(counts / counts.sum(), 0.0)
+
+
+def _shrink(excess: NDArray[np.float64], index: int) -> NDArray[np.int64]:
+    """How far below its integer the mean value of a magnitude lies, in 64ths: (3, 2) -> (3,).
+
+    Where little was counted, the centroid of an interval under an exponential of mean s leads:
+    coth(1 / 2s) / 2 - s below its middle.
+    """
+    scale = _bin_scale(index)
+    expected = min(0.5 / np.tanh(0.5 / scale) - scale, 0.3)
+    mean = (excess[:, 1] + 20 * expected) / (excess[:, 0] + 20)
+    return np.rint(64 * np.clip(mean, -0.25, 0.5)).astype(np.int64)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fit and write the weights file."""
+    from tec_numcodecs.weights.files import save
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="directory with MANIFEST.tsv")
+    parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
+    options = parser.parse_args(arguments)
+    log = Log()
+    arrays = fit(read_directory(options.data, "train"), log)
+    log(save(options.out, arrays))
+
+
+if __name__ == "__main__":
+    main()

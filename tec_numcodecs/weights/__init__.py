@@ -1,0 +1,1 @@
+"""Weights: frozen tensors in safetensors files, named by their SHA-256."""

@@ -1,0 +1,60 @@
+"""Reading and writing weights files: safetensors only, checked by SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from tec_numcodecs.errors import WeightsError
+
+
+def save(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> str:
+    """Write arrays to a safetensors file.
+
+    Returns
+    -------
+    str
+        SHA-256 of the file, in hexadecimal.
+    """
+    ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+    data = safetensors.numpy.save(ordered)
+    path.write_bytes(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load(path: Path, sha256: str) -> dict[str, NDArray[np.generic]]:
+    """Read a safetensors file whose digest is known.
+
+    Parameters
+    ----------
+    path : Path
+    sha256 : str
+        In hexadecimal; a file that hashes to something else is refused.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, or is not the one that was asked for.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"weights file {path.name}: {error.strerror}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise WeightsError(
+            f"weights file {path.name} with SHA-256 {found}",
+            allowed=sha256,
+            fix="the file is damaged or another version: install the version that wrote the "
+            "archive, or put the right file into TEC_WEIGHTS_DIR",
+        )
+    try:
+        return safetensors.numpy.load(data)
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"weights file {path.name}: {error}") from error

@@ -1,0 +1,146 @@
+"""The codec for Zarr format 3: a serializer, from arrays to bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from zarr.abc.codec import ArrayBytesCodec
+
+from tec_numcodecs import executor
+from tec_numcodecs.chunk import check_shape
+from tec_numcodecs.config import CODEC_NAME, CodecConfig
+from tec_numcodecs.container import dtype_code
+from tec_numcodecs.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from zarr.abc.buffer import Buffer, NDBuffer
+    from zarr.core.array_spec import ArraySpec
+
+
+@dataclass(frozen=True, init=False)
+class TecSerializer(ArrayBytesCodec):
+    """Learned compression of chunks of shape (time, band, y, x).
+
+    Parameters
+    ----------
+    **settings
+        As for :meth:`tec_numcodecs.config.CodecConfig.parse`: ``model``, ``lam``, ``quality``,
+        ``weights``, ``sensor``, ``bands``, ``units``, ``scale``, ``offset``, ``nodata``,
+        ``max_error``.
+
+    Raises
+    ------
+    InvalidInput
+        If a setting is not allowed.
+
+    Notes
+    -----
+    Pass it as ``serializer=`` and ``compressors=None``: what it writes does not compress further.
+    """
+
+    config: CodecConfig
+
+    is_fixed_size = False
+
+    def __init__(self, **settings: Any) -> None:
+        object.__setattr__(self, "config", CodecConfig.parse(**settings))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Rebuild a codec from its metadata."""
+        if data.get("name") != CODEC_NAME:
+            raise InvalidInput(f"codec name {data.get('name')!r}", allowed=repr(CODEC_NAME))
+        configuration = data.get("configuration", {})
+        if not isinstance(configuration, dict):
+            raise InvalidInput("a configuration that is no mapping", allowed="a JSON object")
+        return cls(**configuration)
+
+    def to_dict(self) -> dict[str, Any]:  # type: ignore[override]
+        """Return the metadata: name and complete configuration."""
+        return {"name": CODEC_NAME, "configuration": self.config.to_json()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_dict, (self.to_dict(),)
+
+    def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
+        """Refuse arrays that cannot be stored, when they are created.
+
+        Raises
+        ------
+        InvalidInput
+            If dtype, rank or the chunks' bands do not fit the configuration.
+        """
+        native = dtype.to_native_dtype() if hasattr(dtype, "to_native_dtype") else np.dtype(dtype)
+        dtype_code(native)
+        chunks = getattr(chunk_grid, "chunk_shape", None)
+        check_shape(tuple(chunks) if chunks is not None else tuple(shape), self.config)
+
+    def evolve_from_array_spec(self, array_spec: ArraySpec) -> Self:  # noqa: ARG002
+        """Nothing depends on the array."""
+        return self
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
+        """Sizes depend on the data."""
+        raise NotImplementedError
+
+    # -- one chunk, on the caller's thread ----------------------------------------------------
+
+    def _encode_sync(self, chunk: NDBuffer, spec: ArraySpec) -> Buffer | None:
+        return _to_buffer(self._submit_encode(chunk).result(), spec)
+
+    def _decode_sync(self, chunk: Buffer, spec: ArraySpec) -> NDBuffer:
+        return _to_nd_buffer(self._submit_decode(chunk, spec).result(), spec)
+
+    # -- one chunk, many chunks, on an event loop ---------------------------------------------
+
+    async def _encode_single(self, chunk: NDBuffer, spec: ArraySpec) -> Buffer | None:
+        return _to_buffer(await asyncio.wrap_future(self._submit_encode(chunk)), spec)
+
+    async def _decode_single(self, chunk: Buffer, spec: ArraySpec) -> NDBuffer:
+        return _to_nd_buffer(await asyncio.wrap_future(self._submit_decode(chunk, spec)), spec)
+
+    async def encode(
+        self, chunks_and_specs: Iterable[tuple[NDBuffer | None, ArraySpec]]
+    ) -> Iterable[Buffer | None]:
+        """Encode chunks, all of them queued at once so that they share batches."""
+        return await asyncio.gather(
+            *(
+                self._encode_single(chunk, spec) if chunk is not None else _nothing()
+                for chunk, spec in chunks_and_specs
+            )
+        )
+
+    async def decode(
+        self, chunks_and_specs: Iterable[tuple[Buffer | None, ArraySpec]]
+    ) -> Iterable[NDBuffer | None]:
+        """Decode chunks, all of them queued at once so that they share batches."""
+        return await asyncio.gather(
+            *(
+                self._decode_single(chunk, spec) if chunk is not None else _nothing()
+                for chunk, spec in chunks_and_specs
+            )
+        )
+
+    def _submit_encode(self, chunk: NDBuffer) -> Any:
+        return executor.encode(chunk.as_numpy_array(), self.config)
+
+    def _submit_decode(self, chunk: Buffer, spec: ArraySpec) -> Any:
+        t, c, h, w = spec.shape
+        return executor.decode(chunk.to_bytes(), self.config, (t, c, h, w))
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _to_buffer(data: bytes, spec: ArraySpec) -> Buffer:
+    return spec.prototype.buffer.from_bytes(data)
+
+
+def _to_nd_buffer(array: Any, spec: ArraySpec) -> NDBuffer:
+    native = spec.dtype.to_native_dtype()
+    return spec.prototype.nd_buffer.from_numpy_array(array.astype(native, copy=False))
