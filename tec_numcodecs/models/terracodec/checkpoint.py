@@ -40,7 +40,7 @@ def normalised_names(state: Mapping[str, Any]) -> dict[str, Tensor]:
     WeightsError
         The mapping is not a flat dictionary of tensors.
     """
-    bad = [str(k) for k, v in state.items() if not isinstance(k, str) or not isinstance(v, Tensor)]
+    bad = [str(k) for k, v in state.items() if not (_is_name(k) and isinstance(v, Tensor))]
     if bad or not state:
         raise WeightsError(
             f"a checkpoint with entries that are no tensors: {_some(bad)}" if bad
@@ -151,6 +151,10 @@ def require(state: State, key: str, dimensions: int) -> Tensor:
             f"{key} of shape {list(state[key].shape)}", allowed=f"{dimensions} dimensions"
         )
     return state[key]
+
+
+def _is_name(key: object) -> bool:
+    return isinstance(key, str)  # whoever saved the file could have used anything
 
 
 def _is_sound(value: Tensor) -> bool:

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from tec_numcodecs import exact, rans
 from tec_numcodecs.carrier import Matrix
 from tec_numcodecs.errors import WeightsError
-from tec_numcodecs.models.terracodec.tables import RaggedTables
+from tec_numcodecs.models.terracodec.tables import RaggedTables, factorised_tables
 
 FREEZER = 1  # raised whenever the same source would freeze to different numbers
 
 Tensors = Mapping[str, Tensor]
 Store = dict[str, Tensor]
 
+_PRIOR_GROUPS = ("matrices", "biases", "factors")
 _MANTISSA_BITS, _BIAS = 52, 1023
 
 
@@ -57,6 +58,18 @@ def put_tables(store: Store, name: str, tables: RaggedTables) -> None:
     store[f"{name}.cdf"] = torch.from_numpy(tables.cdf.astype("<u2"))
     store[f"{name}.starts"] = torch.from_numpy(tables.starts.astype("<i8"))
     store[f"{name}.minimum"] = torch.from_numpy(tables.minimum.astype("<i4"))
+
+
+def put_prior(store: Store, state: Tensors, name: str, old: str) -> None:
+    """Freeze a factorised prior: one table row per channel, and the medians."""
+    parameters = {
+        key[len(old) + 1 :]: value.to(torch.float32).numpy()
+        for key, value in state.items()
+        if key.startswith(f"{old}.") and key.split(".")[-2] in _PRIOR_GROUPS
+    }
+    parameters["quantiles"] = state[f"{old}.quantiles"].to(torch.float32).numpy()
+    put_tables(store, name, factorised_tables(parameters))
+    store[f"{name}.median"] = state[f"{old}.quantiles"][:, 0, 1].to(torch.float32).contiguous()
 
 
 def get_linear(tensors: Tensors, name: str) -> exact.Linear:
@@ -116,7 +129,8 @@ def load_module(module: nn.Module, tensors: Tensors, prefix: str) -> nn.Module:
     except RuntimeError as error:
         raise WeightsError(f"the transform {prefix!r} of a frozen checkpoint: {error}") from error
     module.requires_grad_(False)
-    return module.eval().to(memory_format=torch.channels_last)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module.eval()
 
 
 def _get(tensors: Tensors, name: str) -> Tensor:

@@ -44,6 +44,7 @@ class _Reparametrised(nn.Module):
         self.lower_bound = _Bound(bound)
 
     def forward(self, stored: Tensor) -> Tensor:
+        """Return the parameter that the network uses."""
         bound: Tensor = self.lower_bound.bound  # type: ignore[assignment]
         return torch.maximum(stored, bound) ** 2 - self.pedestal
 
@@ -64,6 +65,7 @@ class GDN(nn.Module):
         self.gamma_reparam = _Reparametrised(_GAMMA_BOUND)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, H, W] to the same shape."""
         gamma = self.gamma_reparam(self.gamma)[:, :, None, None]
         norm = nn.functional.conv2d(x * x, gamma, self.beta_reparam(self.beta))
         return x * torch.sqrt(norm) if self.inverse else x * torch.rsqrt(norm)
@@ -84,6 +86,7 @@ class ResidualUnit(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, H, W] to the same shape."""
         return torch.relu(self.conv(x) + x)
 
 
@@ -98,8 +101,10 @@ class ResidualBottleneck(nn.Module):
         self.conv3 = conv(half, channels, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, H, W] to the same shape."""
         inner = torch.relu(self.conv2(torch.relu(self.conv1(x))))
-        return self.conv3(inner) + x
+        outer: Tensor = self.conv3(inner)
+        return outer + x
 
 
 UnitType = type[ResidualUnit] | type[ResidualBottleneck]
@@ -116,12 +121,12 @@ class Attention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv_a(x) * torch.sigmoid(self.conv_b(x))
+        """Map [B, C, H, W] to the same shape."""
+        branch: Tensor = self.conv_a(x) * torch.sigmoid(self.conv_b(x))
+        return x + branch
 
 
-def deep_analysis(
-    inputs: int, widths: tuple[int, int, int, int], unit: UnitType
-) -> nn.Sequential:
+def deep_analysis(inputs: int, widths: tuple[int, int, int, int], unit: UnitType) -> nn.Sequential:
     """Four halvings with three residual units after the first three; attention at two places.
 
     Parameters
@@ -175,3 +180,19 @@ def run_float(network: nn.Module, x: Tensor) -> Tensor:
         x = x.to(torch.float32).contiguous(memory_format=torch.channels_last)
         out: Tensor = network(x)
         return out
+
+
+def run_frames(network: nn.Module, x: Tensor, budget: int = 1 << 19) -> Tensor:
+    """Run a transform on [T, C, H, W] a few frames at a time, so that memory stays flat in T.
+
+    Parameters
+    ----------
+    network : nn.Module
+        A transform whose output frames depend on one input frame each.
+    x : Tensor
+        Frames.
+    budget : int
+        Elements of `x` that go through at once; never less than one frame.
+    """
+    step = max(1, budget // max(1, x[0].numel()))
+    return torch.cat([run_float(network, x[i : i + step]) for i in range(0, x.shape[0], step)])

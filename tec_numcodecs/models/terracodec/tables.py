@@ -89,11 +89,11 @@ def _normal_cdf(position: IntArray, inverse: int) -> IntArray:
     index = np.minimum(z >> fine, len(tail) - 2)
     rest = (z - (index << fine)) >> (fine - 16)
     upper = tail[index] - ((tail[index] - tail[index + 1]) * rest >> 16)
-    upper = np.where(position < 0, upper, (1 << TAIL_BITS) - upper)
+    upper = np.asarray(np.where(position < 0, upper, (1 << TAIL_BITS) - upper))
     return upper >> (TAIL_BITS - 32)
 
 
-def _gaussian_rows(offsets: IntArray, sigma_in_steps: Decimal, step: int) -> list[NDArray[np.int64]]:
+def _gaussian_rows(offsets: IntArray, sigma_in_steps: Decimal, step: int) -> list[IntArray]:
     """Return ``[minimum, frequencies ...]`` for each mean ``offset / step`` at one sigma.
 
     Parameters
@@ -120,17 +120,16 @@ def _gaussian_rows(offsets: IntArray, sigma_in_steps: Decimal, step: int) -> lis
     used = np.concatenate((used, np.ones_like(escape, dtype=bool)), axis=1)
     frequency = share_out(mass, used)
     return [
-        np.concatenate(([low], row[keep])) for low, row, keep in zip(first, frequency, used, strict=True)
+        np.concatenate(([low], row[keep]))
+        for low, row, keep in zip(first, frequency, used, strict=True)
     ]
 
 
-def _join(rows: list[NDArray[np.int64]]) -> RaggedTables:
+def _join(rows: list[IntArray]) -> RaggedTables:
     starts = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) - 1 for row in rows], out=starts[1:])
     cdf = np.concatenate([np.cumsum(row[1:]) - row[1:] for row in rows])
-    return RaggedTables(
-        cdf.astype(np.uint16), starts, np.array([row[0] for row in rows], np.int32)
-    )
+    return RaggedTables(cdf.astype(np.uint16), starts, np.array([row[0] for row in rows], np.int32))
 
 
 def _checked(tables: RaggedTables, expected: str, name: str) -> RaggedTables:
