@@ -15,8 +15,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CSRC = ROOT / "tec_numcodecs" / "_csrc"
 FLAGS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-# Stress programs, the sources of the core that they need, and their arguments.
-PROGRAMS = {"rans_stress": (["rans.c", "rans_tables.c"], ["2000", "1"])}
+RANS = ["rans_tables.c", "rans_encode.c", "rans_decode.c"]
+# Stress program, the sources of the core that it needs, its arguments, further compiler flags.
+CASES = {
+    "rans": ("rans_stress.c", RANS, ["2000", "1"], []),
+    # As on a compiler that has no product of 128 bits.
+    "rans-portable": ("rans_stress.c", RANS, ["500", "2"], ["-DTEC_RANS_NO_WIDE"]),
+}
 
 
 def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -38,12 +43,14 @@ def compiler(tmp_path_factory: pytest.TempPathFactory) -> str:
     return found
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_stress(compiler: str, tmp_path: Path, name: str) -> None:
-    cores, arguments = PROGRAMS[name]
-    sources = [ROOT / "tests" / "native" / f"{name}.c", *(CSRC / core for core in cores)]
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_stress(
+    compiler: str, tmp_path: Path, case: tuple[str, list[str], list[str], list[str]]
+) -> None:
+    program, cores, arguments, more = case
+    sources = [ROOT / "tests" / "native" / program, *(CSRC / core for core in cores)]
     strict = ["-std=c11", "-Wall", "-Wextra", f"-I{CSRC}"]
-    built = _run(compiler, *strict, *FLAGS, *sources, "-o", tmp_path / name)
+    built = _run(compiler, *strict, *FLAGS, *more, *sources, "-o", tmp_path / "stress")
     assert (built.returncode, built.stderr) == (0, "")  # not even a warning
-    run = _run(tmp_path / name, *arguments)
+    run = _run(tmp_path / "stress", *arguments)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

@@ -1,8 +1,10 @@
 /* tec_numcodecs._native: a table of functions, one macro for each C file's.
  *
  * To add a file: a core x.c / x.h without Python.h, bindings x_py.c / x_py.h that define
- * TEC_X_METHODS, and one line in each of the two lists below.
+ * TEC_X_METHODS, and one line in each of the two lists below (and in
+ * PyInit__native, if the core has to be made ready).
  */
+#include "rans.h"
 #include "rans_py.h"
 #include "transform_py.h"
 
@@ -27,5 +29,6 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__native(void)
 {
+    tec_rans_init();
     return PyModuleDef_Init(&definition);
 }

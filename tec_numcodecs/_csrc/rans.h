@@ -59,6 +59,9 @@ typedef struct {
     unsigned split;            /* are there two states? */
 } tec_rans_decoder;
 
+/* Once, before the first tec_rans_finish; calling it again does no harm. */
+void tec_rans_init(void);
+
 /* starts: rows + 1 offsets into cdf. Free the result with tec_rans_tables_free. */
 tec_rans_status tec_rans_tables_new(const uint16_t *cdf, const int64_t *starts,
                                     const int32_t *minimum, size_t entries, size_t rows,

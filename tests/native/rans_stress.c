@@ -276,6 +276,7 @@ int main(int argc, char **argv)
 {
     const long rounds = argc > 1 ? atol(argv[1]) : 400;
     state = argc > 2 ? (uint64_t)atoll(argv[2]) : 1;
+    tec_rans_init();
     for (round_number = 0; round_number < rounds; round_number++) {
         model m;
         new_model(&m);
