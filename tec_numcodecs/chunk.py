@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -358,7 +359,7 @@ def _apply_masks(chunk: Chunk, samples: Samples) -> NDArray[np.bool_]:
     return masked
 
 
-def _representable(nodata: float, dtype: np.dtype[np.generic]) -> float:
+def _representable(nodata: float, dtype: np.dtype[Any]) -> float:
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
         if not (float(nodata).is_integer() and info.min <= nodata <= info.max):

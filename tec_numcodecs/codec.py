@@ -14,7 +14,7 @@ from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.pixels import Samples
 
 
-class TecCodec(Codec):  # type: ignore[misc]
+class TecCodec(Codec):
     """Learned compression of chunks of shape (time, band, y, x).
 
     Parameters
@@ -94,7 +94,10 @@ class TecCodec(Codec):  # type: ignore[misc]
             See :func:`tec_numcodecs.chunk.decode`.
         """
         array = executor.decode(ensure_bytes(buf), self._config, None).result()
-        return array if out is None else ndarray_copy(array, out)
+        if out is None:
+            return array
+        ndarray_copy(array, out)
+        return np.asarray(out)
 
     def get_config(self) -> dict[str, Any]:
         """Configuration as JSON, with the codec's id."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -44,10 +45,17 @@ class Section(IntEnum):
 
 
 #: What a chunk may hold: code in the header -> NumPy dtype.
-DTYPES: Mapping[int, np.dtype[np.generic]] = MappingProxyType(
+DTYPES: Mapping[int, np.dtype[Any]] = MappingProxyType(
     {
         code: np.dtype(name)
-        for code, name in {1: "<u2", 2: "<i2", 3: "<f4", 0x81: ">u2", 0x82: ">i2", 0x83: ">f4"}.items()
+        for code, name in {
+            1: "<u2",
+            2: "<i2",
+            3: "<f4",
+            0x81: ">u2",
+            0x82: ">i2",
+            0x83: ">f4",
+        }.items()
     }
 )
 _CODES = {dtype.str: code for code, dtype in DTYPES.items()}
@@ -105,7 +113,7 @@ class Header:
     """
 
     mode: Mode
-    dtype: np.dtype[np.generic]
+    dtype: np.dtype[Any]
     shape: tuple[int, int, int, int]
     sensor: int
     bands: tuple[int, ...]
@@ -128,7 +136,7 @@ def crc32c(data: bytes | memoryview | NDArray[np.generic]) -> int:
     return int(google_crc32c.value(bytes(data)))
 
 
-def dtype_code(dtype: np.dtype[np.generic]) -> int:
+def dtype_code(dtype: np.dtype[Any]) -> int:
     """Number of a dtype in the header.
 
     Raises

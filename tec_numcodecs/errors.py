@@ -55,7 +55,5 @@ class WeightsError(TecError, LookupError):
     """Weights are missing, unreadable, or not the ones that a chunk names."""
 
 
-def _rebuild(
-    kind: type[TecError], found: str, allowed: str | None, fix: str | None
-) -> TecError:
+def _rebuild(kind: type[TecError], found: str, allowed: str | None, fix: str | None) -> TecError:
     return kind(found, allowed=allowed, fix=fix)

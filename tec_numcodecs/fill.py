@@ -32,9 +32,7 @@ def fill_masked(planes: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[n
     return np.where(mask, np.rint(filled).astype(np.int32), planes)
 
 
-def _pull_push(
-    total: NDArray[np.float64], weight: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _pull_push(total: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Averages of the finest level that has any: total and weight (..., H, W)."""
     own = total / np.maximum(weight, 1e-300)
     if total.shape[-2:] == (1, 1):

@@ -9,6 +9,7 @@ deflated. Where neighbours tell nothing, the differences are left out.
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ _PLAIN, _DIFFERENCES = 0, 1
 _LEVEL = 6
 
 
-def encode(array: NDArray[np.generic]) -> bytes:
+def encode(array: NDArray[Any]) -> bytes:
     """Encode an array (T, C, H, W) of 2- or 4-byte samples."""
     samples = _unsigned(array)
     candidates = {_PLAIN: samples, _DIFFERENCES: _differences(samples)}
@@ -29,8 +30,8 @@ def encode(array: NDArray[np.generic]) -> bytes:
 
 
 def decode(
-    data: bytes, shape: tuple[int, int, int, int], dtype: np.dtype[np.generic]
-) -> NDArray[np.generic]:
+    data: bytes, shape: tuple[int, int, int, int], dtype: np.dtype[Any]
+) -> NDArray[Any]:
     """Undo :func:`encode`.
 
     Raises
@@ -52,14 +53,14 @@ def decode(
     return native.view(dtype.newbyteorder("=")).astype(dtype)
 
 
-def _unsigned(array: NDArray[np.generic]) -> NDArray[np.generic]:
+def _unsigned(array: NDArray[Any]) -> NDArray[Any]:
     """The samples' bits as little-endian unsigned integers."""
     native = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("="), copy=False)
     size = array.dtype.itemsize
     return native.view(np.dtype(f"u{size}")).astype(np.dtype(f"<u{size}"), copy=False)
 
 
-def _differences(samples: NDArray[np.generic]) -> NDArray[np.generic]:
+def _differences(samples: NDArray[Any]) -> NDArray[Any]:
     out = samples.copy()
     out[..., 1:] -= samples[..., :-1]
     rows = out.copy()
@@ -67,7 +68,7 @@ def _differences(samples: NDArray[np.generic]) -> NDArray[np.generic]:
     return out
 
 
-def _deflate(samples: NDArray[np.generic]) -> bytes:
+def _deflate(samples: NDArray[Any]) -> bytes:
     planes = np.ascontiguousarray(samples.reshape(-1, 1).view(np.uint8).T)
     deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -15)
     return deflate.compress(planes.tobytes()) + deflate.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from tec_numcodecs.fill import fill_masked
 #: Digital numbers stay below this in magnitude: 16 bits, and room for an offset.
 DN_LIMIT = 1 << 17
 
-Samples = NDArray[np.generic]
+Samples = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 
@@ -41,7 +42,7 @@ class Masks:
         return out
 
 
-def is_integer(dtype: np.dtype[np.generic], scale: float, offset: float) -> bool:
+def is_integer(dtype: np.dtype[Any], scale: float, offset: float) -> bool:
     """Whether samples and digital numbers differ by an integer only, so that nothing is rounded."""
     return dtype.kind in "iu" and scale == 1.0 and float(offset).is_integer()
 
@@ -78,7 +79,7 @@ def to_dn(samples: Samples, invalid: Mask, config: CodecConfig) -> NDArray[np.in
 
 def from_dn(
     dn: NDArray[np.generic],
-    dtype: np.dtype[np.generic],
+    dtype: np.dtype[Any],
     scale: float,
     offset: float,
     nodata: float | None,

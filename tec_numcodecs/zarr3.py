@@ -59,7 +59,7 @@ class TecSerializer(ArrayBytesCodec):
             raise InvalidInput("a configuration that is no mapping", allowed="a JSON object")
         return cls(**configuration)
 
-    def to_dict(self) -> dict[str, Any]:  # type: ignore[override]
+    def to_dict(self) -> dict[str, Any]:
         """Return the metadata: name and complete configuration."""
         return {"name": CODEC_NAME, "configuration": self.config.to_json()}
 

@@ -96,7 +96,9 @@ class Model(abc.ABC):
     synthesis_kind: SynthesisKind
 
     @abc.abstractmethod
-    def analysis(self, cubes: Sequence[Cube], geometries: Sequence[Geometry], rates: Sequence[Rate]) -> list[Latents]:
+    def analysis(
+        self, cubes: Sequence[Cube], geometries: Sequence[Geometry], rates: Sequence[Rate]
+    ) -> list[Latents]:
         """Transform and quantise cubes.
 
         Parameters

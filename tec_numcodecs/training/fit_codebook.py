@@ -107,8 +107,9 @@ def _cluster(
 ) -> tuple[float, Float64Array]:
     random = np.random.default_rng(seed)
     whole = _mean(covariances, weights)
-    first = random.choice(len(weights), min(entries, len(weights)) - 1, replace=False,
-                          p=weights / weights.sum())
+    first = random.choice(
+        len(weights), min(entries, len(weights)) - 1, replace=False, p=weights / weights.sum()
+    )
     centres = np.stack([whole, *covariances[first]])
     for _ in range(rounds):
         rates = _rates(covariances, centres)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tec_numcodecs.models.base import Geometry, Rate
 from tec_numcodecs.models.mini import prior as frozen
 from tec_numcodecs.models.mini.fp import MiniFP
-from tec_numcodecs.models.mini.prior import Fields, Plane, Prior
+from tec_numcodecs.models.mini.prior import Fields, Plane
 from tec_numcodecs.models.mini.quantiser import LEVELS, MAX_RATE_INDEX, steps
 from tec_numcodecs.models.mini.transform import LOW, Codebook, Coefficients, Transform
 from tec_numcodecs.rans import Tables
@@ -30,7 +30,7 @@ from tec_numcodecs.training.fit_codebook import fit_codebook, tiles
 # Octaves that share a set of tables: shapes differ between dense and sparse, not much within.
 _GROUPS = np.array([0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 3], np.int32)
 _ROUNDING = 0.40  # of the first round's dead zone
-_SAMPLES = 500  # per plane and crop
+_SAMPLES = 250  # per plane and crop
 _REACH = 40  # largest symbol that a row codes directly
 _PRIOR_COUNT = 60.0  # weight of the Laplacian shape against what was counted
 
@@ -58,7 +58,9 @@ def fit(scenes: Sequence[Scene], log: Log) -> dict[str, NDArray[np.generic]]:
         for scene in own:
             if len(scene.bands) == len(sensor.bands):
                 for cube, weight in tiles(scene):
-                    crops.append(Crop(cube + mean, Geometry(cube.shape, sensor, scene.bands), weight))
+                    crops.append(
+                        Crop(cube + mean, Geometry(cube.shape, sensor, scene.bands), weight)
+                    )
     log(f"codebooks done, {len(crops)} crops")
     model: MiniFP | None = None
     for round_number in range(2):
@@ -91,6 +93,7 @@ def _fit_prior(
         items = [
             quantise(crop, 16 * octave + (5 * i) % 16 + (octave == 0))
             for i, crop in enumerate(crops)
+            if i % 2 == octave % 2  # half of the crops an octave, all of them over two
         ]
         for level in range(LEVELS + 1):
             fitted = _fit_rule(items, level, np.random.default_rng(octave))
@@ -195,7 +198,9 @@ def _fit_rule(
     full_weights = np.zeros((frozen.COMPONENTS, 3, frozen.FEATURES), np.int32)
     full_bias = np.full((frozen.COMPONENTS, 3), 1024, np.int32)
     scale = 1 << 12
-    full_weights[:, :orientations] = np.rint(weights * scale).reshape(-1, orientations, frozen.FEATURES)
+    full_weights[:, :orientations] = np.rint(weights * scale).reshape(
+        -1, orientations, frozen.FEATURES
+    )
     full_bias[:, :orientations] = np.rint(bias * scale).reshape(-1, orientations)
     if planes != len(weights):
         raise ValueError("scenes must have all twelve bands")
@@ -231,7 +236,7 @@ def _maximise(
         scale = typical * (b.abs() + torch.einsum("kf,kfp->kp", w.abs(), unit)) + 0.01
         loss = (_laplacian_bits(m, scale) * share).sum()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         for group in optimiser.param_groups:
             group["lr"] = 0.03 * (1 - step / steps_taken) + 0.0005
@@ -271,7 +276,9 @@ class _Counts:
             for plane, stack, q in _planes(item.q, level):
                 index = (level, min(plane.component, frozen.COMPONENTS - 1), plane.orientation)
                 sources = list(stack.reshape(-1, 2, *q.shape))
-                scale = frozen.expected_magnitude(weights[index], int(bias[index]), sources, q.shape)
+                scale = frozen.expected_magnitude(
+                    weights[index], int(bias[index]), sources, q.shape
+                )
                 flags = frozen.block_sum(q != 0) > 0
                 bins = frozen.flag_bins(scale).ravel()
                 np.add.at(self._flags[at], (bins, flags.ravel().astype(int)), item.weight)

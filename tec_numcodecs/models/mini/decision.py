@@ -90,7 +90,9 @@ class Decider:
         candidates = np.flatnonzero(occupied & (earned < LAGRANGIAN * 64))
         if candidates.size:
             zeros = self._bits[self._prior.rows_of(self._octave, plane, scale), 0]
-            inside = frozen.block_sum(zeros.reshape(scale.shape)).ravel()  # bits of an all-zero block, coded in full
+            inside = frozen.block_sum(
+                zeros.reshape(scale.shape)
+            ).ravel()  # bits of an all-zero block, coded in full
             price = LAGRANGIAN * (inside + flags[:, 1] - flags[:, 0])
             occupied[candidates] = earned[candidates] > price[candidates]
         keep = frozen.spread_blocks(occupied.reshape(shape), *q.shape[1:])

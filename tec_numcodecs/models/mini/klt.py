@@ -142,7 +142,7 @@ def eigenvectors(covariances: Float64Array) -> Float64Array:
     order for a fixed number of sweeps. The entry of largest magnitude in each row is positive.
     """
     a = covariances.copy()
-    k, n, _ = a.shape
+    n = a.shape[-1]
     v = np.broadcast_to(np.eye(n), a.shape).copy()
     for _ in range(_SWEEPS):
         for p in range(n - 1):

@@ -96,7 +96,7 @@ def inverse(low: Int32Array, detail: Int32Array, height: int, width: int) -> Int
 
 
 def _split(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lift along the last axis: float64 integers (N, A, B) -> low (N, A, ceil), high (N, A, floor)."""
+    """Lift along the last axis: (N, A, B) -> low (N, A, ceil B/2), high (N, A, floor B/2)."""
     low, high = x[..., 0::2].copy(), x[..., 1::2].copy()
     if high.shape[-1]:
         for k, c in enumerate(_STEPS):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,6 @@ class Prior:
             ),
         )
 
-
     def rows_of(self, octave: int, plane: Plane, scale: Int32Array) -> Int32Array:
         """Table rows (P,) of coefficients with these expected magnitudes."""
         rows = self.coefficient_rows[self.group[octave], plane.level]
@@ -129,7 +129,11 @@ PlaneCoder = Callable[[Plane, Int32Array], Int32Array]
 
 
 def walk(
-    prior: Prior, shape: tuple[int, int], sizes: list[tuple[int, int]], octave: int, code: PlaneCoder
+    prior: Prior,
+    shape: tuple[int, int],
+    sizes: list[tuple[int, int]],
+    octave: int,
+    code: PlaneCoder,
 ) -> tuple[Int32Array, tuple[Int32Array, ...]]:
     """Visit all planes in coding order.
 
@@ -279,14 +283,13 @@ def flag_bins(scale: Int32Array) -> NDArray[np.uint8]:
     return (2 * (exponent - 1) + (mantissa >= 0.75)).astype(np.uint8)
 
 
-def block_sum(x: NDArray[np.generic]) -> NDArray[np.generic]:
+def block_sum(x: NDArray[Any]) -> NDArray[Any]:
     """Sums over blocks of 8 x 8, cut off at the edges: (N, h, w) -> (N, ceil(h/8), ceil(w/8))."""
     _, h, w = x.shape
     n, rows, columns = block_shape(x.shape)
     if (h, w) != (rows * BLOCK, columns * BLOCK):
         x = np.pad(x, ((0, 0), (0, rows * BLOCK - h), (0, columns * BLOCK - w)))
-    total: NDArray[np.generic] = x.reshape(n, rows, BLOCK, columns, BLOCK).sum(axis=(2, 4))
-    return total
+    return np.asarray(x.reshape(n, rows, BLOCK, columns, BLOCK).sum(axis=(2, 4)))
 
 
 def block_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -23,7 +23,7 @@ COEFFICIENT_LIMIT = 1 << 22
 #: Steps are kept in sixteenths of a digital number.
 STEP_UNIT = 16
 
-# rint(2^(k/16) * 2^16)
+# Common step within an octave: 2^(k/16) for k = 0 .. 15, in units of 2^-16, rounded.
 _MANTISSAS = (
     65536, 68438, 71468, 74632, 77936, 81386, 84990, 88752,
     92682, 96785, 101070, 105545, 110218, 115098, 120194, 125515,
