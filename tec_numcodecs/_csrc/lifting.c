@@ -35,7 +35,7 @@ typedef struct {
 static void lift_high(int32_t *high, const int32_t *low, signal s, double c, int32_t sign)
 {
     const size_t inner = s.nh < s.nl ? s.nh : s.nh - 1; /* those with a low sample to the right */
-    if (s.width == 1) {
+    if (s.step == 1) { /* elements are neighbours in memory: all at once */
         lift(high, low, low + 1, inner, c, sign);
     } else {
         for (size_t i = 0; i < inner; i++) {
@@ -52,7 +52,7 @@ static void lift_high(int32_t *high, const int32_t *low, signal s, double c, int
 static void lift_low(int32_t *low, const int32_t *high, signal s, double c, int32_t sign)
 {
     lift(low, high, high, s.width, c, sign);
-    if (s.width == 1) {
+    if (s.step == 1) { /* elements are neighbours in memory: all at once */
         lift(low + 1, high, high + 1, s.nh - 1, c, sign);
     } else {
         for (size_t i = 1; i < s.nh; i++) {
