@@ -1,44 +1,25 @@
-"""The entropy coder: what comes back, what a stream costs, what damage and nonsense do."""
+"""The entropy coder: what comes back, what a stream costs, what nonsense does."""
 
 from __future__ import annotations
 
-import importlib.util
-import itertools
 import pickle
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rans_cases import BACKENDS, CORNERS, INT32, LAPLACE, NO_ROWS, draw, i32, using
 
 from tec_numcodecs import rans
-from tec_numcodecs._accel import native
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
 from tec_numcodecs.rans import UNIFORM, Decoder, Encoder, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
-    Ints = NDArray[np.int32]
-
-# Where the C file was not built, there is nothing to compare with: .ci/check_native.py says so.
-BUILT = importlib.util.find_spec("tec_numcodecs._native") is not None
-BACKENDS = ("c", "python") if BUILT else ("python",)
-INT32 = np.iinfo(np.int32)
-
-
-@contextmanager
-def using(backend: str) -> Iterator[None]:
-    """Choose a backend inside a block."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TEC_DISABLE_NATIVE", "0" if backend == "c" else "1")
-        assert (native() is None) == (backend == "python")
-        yield
+    from rans_cases import Ints
 
 
 @pytest.fixture(params=BACKENDS)
@@ -46,47 +27,6 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run a test with the C file and without it."""
     with using(request.param):
         yield request.param
-
-
-def i32(*values: int) -> Ints:
-    return np.array(values, np.int32)
-
-
-def laplace_tables(rows: int = 24) -> Tables:
-    """Rows from very narrow to wide, as a model's scale bins are."""
-    pmfs, minimum = [], []
-    for r in range(rows):
-        scale = 0.1 * 1.3**r
-        k = np.arange(-int(5 * scale) - 1, int(5 * scale) + 2)
-        weights = 0.5 ** (np.abs(k) / scale)
-        pmfs.append(np.append(weights, weights.sum() * 1e-4))
-        minimum.append(int(k[0]))
-    return Tables.from_pmfs(pmfs, minimum)
-
-
-LAPLACE = laplace_tables()
-# Corners: the narrowest row, both ends of int32, an escape as wide as can be, all 65536 intervals.
-CORNERS = Tables.from_frequencies(
-    [[65535, 1], [1, 65535], [1, 65534, 1], [30000, 30000, 5536], np.ones(65536, int)],
-    [0, INT32.min, INT32.max - 1, -1, -30000],
-)
-NO_ROWS = Tables.from_frequencies([], [])
-
-
-def draw(tables: Tables, n: int, seed: int = 0, escapes: float = 0.02) -> tuple[Ints, Ints]:
-    """Draw symbols that suit their rows, a few escapes, a few raw bits."""
-    rng = np.random.default_rng(seed)
-    rows = rng.integers(0, len(tables), n)
-    ends = tables.starts[rows] + rng.integers(0, tables.sizes[rows])
-    symbols = np.minimum(tables.minimum[rows] + ends - tables.starts[rows], INT32.max)
-    strange = rng.random(n) < escapes
-    symbols[strange] = rng.integers(INT32.min, INT32.max, strange.sum()) >> rng.integers(
-        0, 32, strange.sum()
-    )
-    raw = rng.random(n) < escapes
-    bits = rng.integers(1, 17, raw.sum())
-    rows[raw], symbols[raw] = UNIFORM + bits, rng.integers(0, 1 << bits)
-    return symbols.astype(np.int32), rows.astype(np.int32)
 
 
 def typical(n: int, seed: int = 0) -> tuple[Ints, Ints]:
@@ -260,83 +200,6 @@ def test_a_prefix_is_enough_for_the_first_stages(backend: str) -> None:
         np.testing.assert_array_equal(prefix.pull(rows, LAPLACE), symbols)
     with pytest.raises(CorruptChunk):
         prefix.finish()
-
-
-# ---- damage ------------------------------------------------------------------------------------
-
-
-def outcome(data: bytes, rows: Ints, tables: Tables) -> list[int] | None:
-    """Decode damaged bytes: symbols, or None where they are refused."""
-    try:
-        return rans.decode(data, rows, tables).tolist()  # type: ignore[no-any-return]
-    except CorruptChunk:
-        return None
-
-
-@pytest.mark.parametrize("n", [1, 3, 12, 60, 400])
-@pytest.mark.parametrize("tables", [LAPLACE, CORNERS], ids=["laplace", "corners"])
-def test_truncated_streams_are_refused(backend: str, tables: Tables, n: int) -> None:
-    symbols, rows = draw(tables, n, seed=n, escapes=0.1)
-    data = rans.encode(symbols, rows, tables)
-    for size in range(len(data)):
-        assert outcome(data[:size], rows, tables) is None, size
-
-
-@pytest.mark.parametrize("n", [1, 3, 12, 60])
-def test_every_wrong_byte_is_refused_or_decoded_alike(n: int) -> None:
-    symbols, rows = draw(LAPLACE, n, seed=n, escapes=0.1)
-    data = rans.encode(symbols, rows, LAPLACE)
-    flips = [1, 16, 128] if n > 12 else range(1, 256)
-    for i, flip in itertools.product(range(len(data)), flips):
-        hostile = bytearray(data)
-        hostile[i] ^= flip
-        found = []
-        for backend in BACKENDS:
-            with using(backend):
-                found.append(outcome(bytes(hostile), rows, LAPLACE))
-        assert found[0] == found[-1]
-        assert found[0] != symbols.tolist()
-
-
-@given(st.binary(max_size=60), st.integers(0, 40), st.integers(0, 99))
-def test_noise_is_refused_or_decoded_alike(data: bytes, n: int, seed: int) -> None:
-    tables = CORNERS if seed % 2 else LAPLACE
-    _, rows = draw(tables, n, seed)
-    found = []
-    for backend in BACKENDS:
-        with using(backend):
-            found.append(outcome(data, rows, tables))
-            if found[-1] is not None:  # then it is what an encoder writes, nothing else
-                assert rans.encode(i32(*found[-1]), rows, tables) == data
-    assert found[0] == found[-1]
-
-
-def test_longer_streams_and_wrong_counts_are_refused(backend: str) -> None:
-    symbols, rows = draw(LAPLACE, 300)
-    data = rans.encode(symbols, rows, LAPLACE)
-    for tail in (b"\0", b"\0\0\0\0", data):
-        assert outcome(data + tail, rows, LAPLACE) is None
-    assert outcome(data, rows[:-1], LAPLACE) is None
-    assert outcome(data, np.append(rows, rows), LAPLACE) is None
-    assert outcome(b"", rows[:1], LAPLACE) is None
-
-
-def test_a_tiny_stream_does_not_feed_a_million_symbols(backend: str) -> None:
-    data = rans.encode(i32(1, 2, 3), i32(9, 9, 9), LAPLACE)
-    with pytest.raises(CorruptChunk, match="stream"):
-        Decoder(data).pull(np.full(1_000_000, 9, np.int32), LAPLACE)
-
-
-def test_a_failed_pull_changes_nothing(backend: str) -> None:
-    symbols, rows = draw(LAPLACE, 3000)
-    decoder = Decoder(rans.encode(symbols, rows, LAPLACE))
-    np.testing.assert_array_equal(decoder.pull(rows[:100], LAPLACE), symbols[:100])
-    with pytest.raises(InvalidInput, match="row 24 at position 2"):
-        decoder.pull(i32(0, 1, 24), LAPLACE)
-    with pytest.raises(CorruptChunk):
-        decoder.pull(np.full(100_000, UNIFORM + 16, np.int32), LAPLACE)
-    np.testing.assert_array_equal(decoder.pull(rows[100:], LAPLACE), symbols[100:])
-    decoder.finish()
 
 
 # ---- nonsense from the caller ------------------------------------------------------------------
