@@ -1,0 +1,112 @@
+"""The inverse transform one level at a time, as a decoder with context needs it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tec_numcodecs.errors import CorruptChunk
+from tec_numcodecs.models.mini import klt, lifting
+from tec_numcodecs.models.mini.contextnet import spectral_rows
+from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, LEVELS, STEP_UNIT
+from tec_numcodecs.models.mini.signs import component_signs
+from tec_numcodecs.models.mini.transform import LOW, PLANE_LIMIT, Codebook
+
+Int32Array = NDArray[np.int32]
+
+
+class LevelTransform:
+    """Spectral transforms and lifting of one set of bands, level by level.
+
+    Components have the sign of :mod:`.signs` here, not the transform's own.
+
+    Parameters
+    ----------
+    codebook : Codebook
+    bands : tuple of int
+        Indices of the bands present, increasing.
+    """
+
+    def __init__(self, codebook: Codebook, bands: tuple[int, ...]) -> None:
+        self.entries = codebook.entries
+        chosen = codebook.covariances[:, :, bands][:, :, :, bands]
+        n = len(bands)
+        self._spectral = klt.derive(chosen.reshape(-1, n, n).astype(np.float64))
+        rows = self._spectral.rows
+        signs = component_signs(rows, codebook.sensor, bands)
+        self.mean = np.array([round(codebook.sensor.mean[b]) for b in bands], np.int32)
+        self.signs = signs.reshape(-1, LEVELS + 1, n).astype(np.int32)  # (E, 6, C)
+        aligned = spectral_rows(rows * signs[:, :, None])
+        self.rows = aligned.reshape(-1, LEVELS + 1, n, n)  # (E, 6, C, C) float64 whole numbers
+
+    def align(self, components: Int32Array, entries: NDArray[np.intp], level: int) -> Int32Array:
+        """Change signs to or from the common convention: int32 (N, C, ...)."""
+        signs = self.signs[entries, level]  # (N, C)
+        return components * signs.reshape(*signs.shape, *([1] * (components.ndim - 2)))
+
+    def to_bands(self, components: Int32Array, entries: NDArray[np.intp], level: int) -> Int32Array:
+        """Components to bands: int32 (N, C, ...), signs of the common convention."""
+        components = self.align(components, entries, level)
+        out = np.empty_like(components)
+        for date, entry in enumerate(entries):
+            flat = np.ascontiguousarray(components[date].reshape(components.shape[1], -1))
+            index = int(entry) * (LEVELS + 1) + level
+            out[date] = self._spectral.inverse(index, flat).reshape(components.shape[1:])
+        return np.clip(out, -PLANE_LIMIT, PLANE_LIMIT, out=out)
+
+    def to_components(self, bands: Int32Array, entries: NDArray[np.intp], level: int) -> Int32Array:
+        """Bands to components: int32 (N, C, ...), signs of the common convention."""
+        out = np.empty_like(bands)
+        for date, entry in enumerate(entries):
+            flat = np.ascontiguousarray(bands[date].reshape(bands.shape[1], -1))
+            index = int(entry) * (LEVELS + 1) + level
+            out[date] = self._spectral.forward(index, flat).reshape(bands.shape[1:])
+        return self.align(out, entries, level)
+
+
+def merge_level(planes: Int32Array, bands: Int32Array, size: tuple[int, int]) -> Int32Array:
+    """Undo one lifting level.
+
+    Parameters
+    ----------
+    planes : int32 array (N, C, h, w)
+        Low-pass.
+    bands : int32 array (N, C, 3, h, w)
+    size : (height, width)
+        Of the planes to return.
+    """
+    n, c = planes.shape[:2]
+    merged = lifting.inverse(
+        planes.reshape(n * c, *planes.shape[2:]), bands.reshape(n * c, *bands.shape[2:]), *size
+    )
+    return np.clip(merged, -PLANE_LIMIT, PLANE_LIMIT, out=merged).reshape(n, c, *size)
+
+
+def rescale(q: Int32Array, offset: Int32Array | None, step: NDArray[np.int64]) -> Int32Array:
+    """Integers to coefficients.
+
+    Parameters
+    ----------
+    q : int32 array
+    offset : int32 array, optional
+        Where the reconstruction lies in the interval, in 64ths of a step; ignored where the step
+        is one.
+    step : int64 array, broadcastable
+        In sixteenths of a DN.
+
+    Raises
+    ------
+    CorruptChunk
+        If a coefficient is larger than the transform allows.
+    """
+    value = q.astype(np.int64) * 64
+    if offset is not None:
+        value += np.where(step == STEP_UNIT, 0, offset)
+    value = (value * step + 512) >> 10
+    peak = int(np.abs(value).max(initial=0))
+    if peak > COEFFICIENT_LIMIT:
+        raise CorruptChunk(f"a coefficient of {peak} DN", allowed=f"up to {COEFFICIENT_LIMIT}")
+    return value.astype(np.int32)
+
+
+__all__ = ["LOW", "LevelTransform", "merge_level", "rescale"]
