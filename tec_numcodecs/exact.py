@@ -7,10 +7,10 @@ either an exact integer times a power of two, or the correctly rounded result of
 multiplication, division or square root of such values. Sums of more than two terms are sums of
 integers below 2**53, exact in any order.
 
-Only these torch operations appear: ``+ - * /`` of tensors, sqrt, round, floor, clamp, where,
+Only these torch operations appear: ``+ - * /`` of tensors, round, floor, clamp, where,
 comparisons, abs, amax, bit operations, gathers, data movement, sums and matrix products of whole
-numbers. Library versions of softmax, exp, GELU, layer norm and friends differ between vector
-instruction sets and may not be used; nor may fused forms (``alpha=``, addcmul, lerp).
+numbers. Library versions of sqrt, softmax, exp, GELU, layer norm and friends differ between
+vector instruction sets and builds and may not be used; nor may fused forms (``alpha=``, addcmul).
 
 Values are float64 tensors, rows along the last axis. Every operation gives each row a result that
 depends on that row alone, so batches, windows and cached tokens can be cut at will.
@@ -39,7 +39,6 @@ SCALE_FLOOR = -60  # exponent of the smallest scale: zero rows and subnormals be
 _EXPONENT_BIAS = 1023
 _MANTISSA_BITS = 52
 _LOG2_E = 94548 / 65536  # log2(e) to 16 binary places: exact in a double
-_BLOCK = 1 << 18  # elements per block of elementwise work: what a core's cache holds
 
 
 # --- scales ----------------------------------------------------------------------------------
@@ -221,7 +220,7 @@ class LayerNorm:
         inverse = 1.0 / scale
         spread = spread + (inverse * inverse) * (n * n * self.epsilon)
         centred = q * n - total
-        return (centred / torch.sqrt(spread)) * self.weight + self.bias
+        return (centred / sqrt(spread)) * self.weight + self.bias
 
 
 # --- attention -------------------------------------------------------------------------------
@@ -294,11 +293,11 @@ def softmax(scores: Tensor, hidden: Tensor | None = None) -> Tensor:
         bool, broadcastable; hidden entries get exactly 0. At least one per row must be visible.
     """
     if hidden is not None:
-        scores = torch.where(hidden, _constant(-math.inf, scores.device), scores)
+        scores = torch.where(hidden, torch.full_like(scores, -math.inf), scores)
     fall = torch.amax(scores, dim=-1, keepdim=True) - scores  # >= 0, infinite where hidden
     power = whole_exp(fall)
     if hidden is not None:
-        power = torch.where(hidden, _constant(0.0, scores.device), power)
+        power = torch.where(hidden, torch.zeros_like(power), power)
     # Whole numbers of at most 2**30: their sum is exact in any order.
     return power / torch.sum(power, dim=-1, keepdim=True)
 
@@ -327,6 +326,17 @@ def _interpolate(position: Tensor, table: Tensor, slope: Tensor) -> Tensor:
 # --- elementwise -----------------------------------------------------------------------------
 
 
+def sqrt(x: Tensor) -> Tensor:
+    """Return the correctly rounded square root of float64 values >= 0.
+
+    On CPUs through NumPy, which uses the processor's instruction: torch hands double precision
+    to a vector library (MKL) whose result is one unit off for about one value in a hundred.
+    """
+    if x.device.type == "cpu":
+        return torch.from_numpy(np.sqrt(x.numpy()))
+    return torch.sqrt(x)
+
+
 def relu(x: Tensor) -> Tensor:
     """Return max(x, 0)."""
     return torch.clamp(x, min=0.0)
@@ -343,12 +353,6 @@ def gelu(x: Tensor) -> Tensor:
     The table's spacing is 2**-9 and its values are integers times 2**-30: the result is within
     1e-6 of the exact function everywhere.
     """
-    flat = x.reshape(-1)
-    blocks = [_gelu(flat[i : i + _BLOCK]) for i in range(0, flat.shape[0], _BLOCK)]
-    return (torch.cat(blocks) if len(blocks) != 1 else blocks[0]).reshape(x.shape)
-
-
-def _gelu(x: Tensor) -> Tensor:
     grid = float(1 << exact_tables.GELU_GRID_BITS)
     position = torch.clamp(torch.abs(x) * grid, max=exact_tables.GELU_END * grid)
     dip = _interpolate(position, *_gelu_tables(x.device))
@@ -373,10 +377,6 @@ def threshold_index(x: Tensor, thresholds: Tensor, fraction_bits: int = 16) -> T
     fixed = torch.clamp(x * float(1 << fraction_bits), min=-(2.0**62), max=2.0**62)
     fixed = torch.floor(fixed).to(torch.int64)
     return torch.searchsorted(thresholds, fixed.contiguous(), right=True)
-
-
-def _constant(value: float, device: torch.device) -> Tensor:
-    return torch.full((), value, dtype=torch.float64, device=device)
 
 
 @cache
