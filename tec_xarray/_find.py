@@ -9,6 +9,7 @@ import xarray as xr
 
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.sensors import SENSORS, Sensor, get_sensor
+from tec_xarray._memo import LAYOUT
 
 _ROLES = {
     "time": ("time", "t", "date", "datetime"),
@@ -91,7 +92,7 @@ def find_source(
     """Find the bands of a dataset; see `tec_xarray.layout.to_cube`."""
     if isinstance(bands, str):
         raise InvalidInput(f"bands = {bands!r}", allowed="a list", fix=f"pass [{bands!r}]")
-    cubes = [str(n) for n, a in dataset.data_vars.items() if "tec_layout" in a.attrs]
+    cubes = [str(n) for n, a in dataset.data_vars.items() if LAYOUT in a.attrs]
     if len(cubes) == 1 and variable in (None, cubes[0]):
         axes = find_axes(dataset[cubes[0]])
         if list(dataset[cubes[0]].dims) == axes.order() and len(axes.order()) == 4:

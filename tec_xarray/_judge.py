@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.layout import LAYOUT, read_memo
+from tec_xarray._memo import LAYOUT, read_memo
 
 DN_PER_REFLECTANCE = 10_000.0
 DTYPES = ("uint16", "int16", "float32")
@@ -81,6 +81,8 @@ def judge(
         The dtype is not stored, the values contradict what was stated, or nothing decides.
     """
     _check_dtype(cube)
+    scale = None if scale is None else _number("scale", scale)
+    offset = None if offset is None else _number("offset", offset)
     if units not in (None, "dn", "reflectance"):
         raise InvalidInput(f"units = {units!r}", allowed="'dn' or 'reflectance'")
     fill = _nodata(cube, source, nodata)
@@ -104,8 +106,8 @@ def judge(
         found_scale, found_offset = (1.0 if units == "dn" else 1 / DN_PER_REFLECTANCE), 0.0
     meaning = Meaning(
         units=units,
-        scale=_number("scale", found_scale if scale is None else scale),
-        offset=_number("offset", found_offset if offset is None else offset),
+        scale=found_scale if scale is None else scale,
+        offset=found_offset if offset is None else offset,
         nodata=fill,
     )
     if meaning.scale <= 0:

@@ -166,7 +166,7 @@ def _check_region(cube: xr.DataArray, array: AnyArray, region: Mapping[str, slic
     if unknown:
         raise InvalidInput(f"region along {', '.join(unknown)}", allowed=", ".join(dims))
     for dim, size, whole, step in zip(dims, cube.shape, array.shape, block, strict=True):
-        part = region.get(dim, slice(0, whole))
+        part: Any = region.get(dim, slice(0, whole))
         if not isinstance(part, slice) or part.step not in (None, 1):
             raise InvalidInput(f"region[{dim!r}] = {part!r}", allowed="a slice of step 1")
         start, stop, _ = part.indices(whole)
@@ -188,7 +188,7 @@ def _check_same(marked: xr.Dataset, array: AnyArray, target: Target) -> None:
     """Refuse a region that means something else than the array around it."""
     encoding = cube_of(marked).encoding
     codec = encoding.get("serializer", encoding.get("compressors"))
-    wanted, there = next(_configurations(codec)), configuration(array)
+    wanted, there = next(configurations(codec)), configuration(array)
     if wanted != there:
         keys = sorted(k for k in {*wanted, *there} if wanted.get(k) != there.get(k))
         raise InvalidInput(
@@ -200,10 +200,10 @@ def _check_same(marked: xr.Dataset, array: AnyArray, target: Target) -> None:
 
 def configuration(array: AnyArray) -> dict[str, Any]:
     """Return the configuration of our codec in an array's metadata, {} if it does not have it."""
-    return next(_configurations(array.metadata.to_dict()), {})
+    return next(configurations(array.metadata.to_dict()), {})
 
 
-def _configurations(value: Any) -> Iterator[dict[str, Any]]:
+def configurations(value: Any) -> Iterator[dict[str, Any]]:
     """Find our codec anywhere in metadata (inside of shards, say); lists for tuples, as JSON."""
     if hasattr(value, "to_dict"):
         value = value.to_dict()
@@ -216,10 +216,10 @@ def _configurations(value: Any) -> Iterator[dict[str, Any]]:
             yield _plain({k: v for k, v in value.items() if k != "id"})
         else:
             for item in value.values():
-                yield from _configurations(item)
+                yield from configurations(item)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _configurations(item)
+            yield from configurations(item)
 
 
 def _plain(value: Any) -> Any:

@@ -18,13 +18,22 @@ import xarray as xr
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray._find import find_axes, find_sensor
 from tec_xarray._judge import DN_PER_REFLECTANCE, Meaning, judge
-from tec_xarray._store import CODEC, Target, check_codec, open_store, write, write_region
+from tec_xarray._store import (
+    CODEC,
+    Target,
+    check_codec,
+    configurations,
+    open_store,
+    write,
+    write_region,
+)
 from tec_xarray.layout import Bands, cube_of, to_cube
 
 Shape: TypeAlias = "Sequence[int] | Mapping[str, int]"
 
 TILE = 256  # pixels of a chunk, each way: what models are made for
 SHARD = 1024  # pixels of a shard: an object of a megabyte or so, not of 50 kB
+DEFAULT_LAM = 20.0
 DATES = 4  # of a chunk: what temporal models see at once
 
 # Every storage setting that xarray keeps in an encoding. What remains is CF: dtype, units, ...
@@ -53,8 +62,8 @@ def compress(
     data: xr.Dataset | xr.DataArray,
     *,
     model: str = "fp",
-    lam: float = 20,
-    quality: float | None = None,
+    lam: float | None = None,
+    quality: int | None = None,
     weights: str = "mini",
     max_error: float | None = None,
     bands: Bands | None = None,
@@ -85,14 +94,15 @@ def compress(
         changed, neither are its attributes and encodings.
     model : str
         ``"fp"``, ``"elic"``, ``"tt"`` or ``"flextec"``.
-    lam : float
-        The rate: larger is better and bigger. 20 is a good start, 200 hard to tell apart.
-    quality : float, optional
-        Instead of `lam`, for models that count in qualities (flextec: 1 ... 16).
+    lam : float, optional
+        The rate: larger is better and bigger. Default: 20.
+    quality : int, optional
+        For models that store tokens from coarse to fine, how many (flextec: 1 ... 16).
     weights : str
         ``"mini"`` (in the package), ``"terracodec-1.0"`` (published), or a path.
     max_error : float, optional
-        In DN: a promise that no valid sample is off by more.
+        In DN: a promise that no valid sample is off by more. 0 is lossless, and goes without
+        `lam`.
     bands, sensor, variable, name
         What is what: see `tec_xarray.to_cube`. The sensor is told from attributes or bands where
         these decide, else it must be given.
@@ -151,11 +161,21 @@ def compress(
     names = [str(band) for band in cube[find_axes(cube).band].values]
     known = find_sensor(names, source, sensor)
     meaning = judge(cube, source, units=units, scale=scale, offset=offset, nodata=nodata)
-    settings: dict[str, Any] = {"model": model, "weights": weights, "sensor": known.name}
-    settings |= {"quality": quality} if quality is not None else {"lam": lam}
-    settings |= {"max_error": max_error} if max_error is not None else {}
-    settings |= {"bands": tuple(names), "units": meaning.units, "nodata": meaning.nodata}
-    settings |= {"scale": meaning.scale, "offset": meaning.offset}
+    if lam is None and max_error != 0:
+        lam = DEFAULT_LAM
+    settings = {
+        "model": model,
+        "lam": lam,
+        "quality": quality,
+        "weights": weights,
+        "sensor": known.name,
+        "bands": names,
+        "units": meaning.units,
+        "scale": meaning.scale,
+        "offset": meaning.offset,
+        "nodata": meaning.nodata,
+        "max_error": max_error,
+    }
     grid = _grid(cube, chunks, shards, zarr_format)
     encoding = _encoding(settings, meaning, grid, zarr_format)
     check_codec(cube, encoding, zarr_format)
@@ -184,16 +204,8 @@ def drop_codec(data: xr.Dataset) -> xr.Dataset:
 
 def is_compressed(encoding: Mapping[Any, Any]) -> bool:
     """Tell whether an encoding names our codec, in either Zarr format."""
-    for key in ("serializer", "compressors", "compressor", "filters"):
-        value = encoding.get(key)
-        for item in value if isinstance(value, (list, tuple)) else [value]:
-            if isinstance(item, Mapping):
-                names = [item.get("name"), item.get("id")]
-            else:
-                names = [getattr(item, "codec_name", None), getattr(item, "codec_id", None)]
-            if CODEC in names:
-                return True
-    return False
+    keys = ("serializer", "compressors", "compressor", "filters")
+    return any(configurations([encoding.get(key) for key in keys]))
 
 
 def _check_fresh(cube: xr.DataArray, source: xr.Dataset) -> None:
@@ -315,8 +327,16 @@ def _mark(
     time = find_axes(cube).time
     for name, variable in marked.variables.items():
         if name != cube.name:
-            marked[name].encoding = _beside(variable, time)
-            marked[name] = _even(marked[name])
+            settings = _beside(variable, time)
+            mapping = settings.pop("grid_mapping", None)
+            array = _even(marked[name], settings.get("chunks"))
+            # In one encoding only, it would still make xarray demote spatial_ref to a variable.
+            own = {} if mapping is None else {"grid_mapping": mapping}
+            marked[name] = array.assign_attrs(own)
+            marked[name].encoding = settings
+    # Opened with default settings, spatial_ref is a variable, and rioxarray does not look there.
+    mappings = {v.attrs.get("grid_mapping") for v in marked.variables.values()}
+    marked = marked.set_coords([name for name in marked.data_vars if name in mappings])
     marked[str(cube.name)].encoding = encoding
     marked.attrs = {**cubes.attrs, "tec_codec": f"{CODEC}: pip install tec-xarray"}
     marked.encoding = {}
@@ -350,8 +370,10 @@ def _resolution(times: xr.Variable) -> str:
     return "nanoseconds"
 
 
-def _even(array: xr.DataArray) -> xr.DataArray:
-    """Make dask chunks equal, which Zarr needs."""
+def _even(array: xr.DataArray, chunks: tuple[int, ...] | None) -> xr.DataArray:
+    """Make dask chunks those that are stored, or at least equal, as Zarr needs them."""
+    if array.chunks is not None and chunks is not None:
+        return array.chunk(dict(zip(array.dims, chunks, strict=True)))
     uneven = {
         dim: max(sizes)
         for dim, sizes in zip(array.dims, array.chunks or (), strict=False)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,48 +21,9 @@ import xarray as xr
 
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray._find import Source, find_axes, find_source
+from tec_xarray._memo import LAYOUT, Memo, json_value, read_memo, split_attrs
 
 Bands: TypeAlias = Sequence[str] | Mapping[str, str]
-
-LAYOUT = "tec_layout"  # the attribute of a cube that says what it was before; JSON
-
-
-@dataclass(frozen=True)
-class Memo:
-    """What a cube was before it was one; kept as JSON in its attributes.
-
-    Attributes
-    ----------
-    form : str
-        ``"variables"`` (one for each band) or ``"variable"`` (one for all).
-    name : str or None
-        The name of that one variable.
-    dims : list of str
-        The dimensions that a variable had, in its order.
-    added : list of str
-        The dimensions that it did not have, as they are called in the cube.
-    scalars : dict
-        Scalar coordinates that had to give way to a new dimension, by name.
-    labels : dict
-        What each band was called, by its canonical name; empty if nothing named them.
-    attrs : dict of dict
-        By canonical name, the attributes in which a band differed from the others.
-    coords : list of str
-        Coordinates that `to_cube` added.
-    grid_mapping : bool
-        Whether ``grid_mapping`` was in the encoding (where xarray and rioxarray put it).
-    """
-
-    form: str
-    name: str | None
-    dims: list[str]
-    added: list[str]
-    scalars: dict[str, Any]
-    labels: dict[str, Any]
-    attrs: dict[str, dict[str, Any]]
-    coords: list[str] = field(default_factory=list)
-    grid_mapping: bool = False
-
 
 def to_cube(
     data: xr.Dataset | xr.DataArray,
@@ -207,7 +168,7 @@ def to_bands(data: xr.Dataset) -> xr.Dataset:
         piece = piece.drop_vars([n for n in gone if n in piece.coords])
         piece, rest = _squeeze_time(piece, rest, memo)
         piece = piece.transpose(*(d for d in order if d in piece.dims), ...)
-        own = {n: _json_value(n, array[n].values[position]) for n in extra}
+        own = {n: json_value(n, array[n].values[position]) for n in extra}
         piece.attrs = {**array.attrs, **own, **memo.attrs.get(band, {})}
         label = memo.labels.get(band, band) if memo.form == "variables" else band
         pieces[label] = piece
@@ -235,12 +196,12 @@ def _stack(dataset: xr.Dataset, found: Source) -> tuple[xr.DataArray, xr.Dataset
     band = _unused_dim(dataset, "band")
     scalars = {}
     if band in dataset.coords:  # open_rasterio(...).squeeze() leaves the number of the band behind
-        scalars[band] = _json_value(band, dataset[band].values[()])
+        scalars[band] = json_value(band, dataset[band].values[()])
         rest = rest.drop_vars(band)
     arrays = [dataset[n].drop_vars(band, errors="ignore") for n in found.variables]
     bare = [a.drop_attrs(deep=False) for a in arrays]
     array = xr.concat(bare, dim=band, join="exact", coords="minimal", compat="override")
-    common, different = _split_attrs([a.attrs for a in arrays], found.bands)
+    common, different = split_attrs([a.attrs for a in arrays], found.bands)
     array.attrs = common
     mappings = {a.encoding.get("grid_mapping") for a in arrays} - {None}
     array.encoding = {"grid_mapping": mappings.pop()} if len(mappings) == 1 else {}
@@ -269,12 +230,12 @@ def _take(dataset: xr.Dataset, found: Source) -> tuple[xr.DataArray, xr.Dataset,
     if axes.band is None:
         band = _unused_dim(dataset, "band")
         if band in array.coords:
-            scalars[band] = _json_value(band, array[band].values[()])
+            scalars[band] = json_value(band, array[band].values[()])
             array, rest = array.drop_vars(band), rest.drop_vars(band, errors="ignore")
         array = array.expand_dims(band)
         added.append(band)
     elif axes.band in array.coords:
-        values = [_json_value(axes.band, v) for v in array[axes.band].values]
+        values = [json_value(axes.band, v) for v in array[axes.band].values]
         labels = dict(zip(found.bands, values, strict=True))
     array, rest, more = _add_time(array, rest, dataset)
     memo = Memo(
@@ -334,18 +295,6 @@ def _names(cube: xr.DataArray) -> list[str]:
     return [str(name) for name in np.atleast_1d(cube[find_axes(cube).band].values)]
 
 
-def read_memo(cube: xr.DataArray) -> Memo:
-    """Return what `to_cube` wrote down."""
-    try:
-        return Memo(**json.loads(cube.attrs[LAYOUT]))
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"attribute {LAYOUT} of {cube.name!r} is {cube.attrs[LAYOUT]!r}",
-            allowed="the JSON that to_cube wrote",
-            fix="a newer tec-xarray may have written it: pip install -U tec-xarray",
-        ) from error
-
-
 def _with_scalars(dataset: xr.Dataset, memo: Memo) -> xr.Dataset:
     free = {k: v for k, v in memo.scalars.items() if k not in dataset.variables}
     return dataset.assign_coords({k: v for k, v in free.items() if k not in dataset.dims})
@@ -359,42 +308,3 @@ def _unused_dim(dataset: xr.Dataset, name: str) -> str:
 def _unused(dataset: xr.Dataset, name: str) -> str:
     """Return a name that no variable has."""
     return name if name not in dataset.variables else _unused(dataset, f"tec_{name}")
-
-
-def _split_attrs(
-    attrs: Sequence[Mapping[Any, Any]], bands: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Part attributes into those that all bands share and the rest of each band."""
-    shared = {
-        key: value
-        for key, value in attrs[0].items()
-        if all(key in a and _same(a[key], value) for a in attrs[1:])
-    }
-    different = {
-        band: {str(k): _json_value(k, v) for k, v in own.items() if k not in shared}
-        for band, own in zip(bands, attrs, strict=True)
-    }
-    return shared, {band: own for band, own in different.items() if own}
-
-
-def _same(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and bool(np.array_equal(a, b, equal_nan=_is_float(a)))
-
-
-def _is_float(value: Any) -> bool:
-    return np.asarray(value).dtype.kind == "f"
-
-
-def _json_value(name: object, value: Any) -> Any:
-    """Return an attribute or label as JSON has it, which is how Zarr would store it, too."""
-    if isinstance(value, (np.generic, np.ndarray)):
-        value = value.tolist()
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"{name!r} is {value!r}",
-            allowed="numbers, strings, lists and dicts of them",
-            fix=f"change it to one of these, or drop it: del ds[...].attrs[{name!r}]",
-        ) from error
-    return value

@@ -138,11 +138,12 @@ def _mean_error(original: xr.DataArray, decoded: xr.DataArray, scale: float) -> 
 
 
 def _round_up(value: float) -> float:
-    """Return the next of 1, 2, 5, 10, 20, ...: limits that a colour bar can label."""
+    """Return the next round number: a limit that a colour bar can label."""
     if value <= 0:
         return 1.0
     power = 10.0 ** np.floor(np.log10(value))
-    return float(next(step * power for step in (1, 2, 5, 10) if step * power >= value))
+    steps = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
+    return float(next(step * power for step in steps if step * power >= value))
 
 
 def _draw(axes: Axes, image: NDArray[Any], title: str) -> None:

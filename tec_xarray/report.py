@@ -344,6 +344,11 @@ def _size(count: int) -> str:
 
 
 def _describe(codec: dict[str, Any]) -> str:
-    keys = ("model", "lam", "quality", "weights", "sensor", "max_error")
-    known = [f"{key} {codec[key]}" for key in keys if codec.get(key) is not None]
-    return ", ".join(known) or "not ours"
+    """Write a codec's configuration in a line."""
+    keys = ("model", "lam", "quality", "max_error", "weights", "sensor")
+    known = {key: codec[key] for key in keys if codec.get(key) is not None}
+    if isinstance(known.get("weights"), dict):
+        known["weights"] = known["weights"].get("id")
+    words = (f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+             for key, value in known.items())  # fmt: skip
+    return ", ".join(words) or "not ours"

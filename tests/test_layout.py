@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.sensors import get_sensor
-from tec_xarray.layout import LAYOUT, cube_of, from_cube, to_bands, to_cube
+from tec_xarray._memo import LAYOUT
+from tec_xarray.layout import cube_of, from_cube, to_bands, to_cube
 
 L2A = get_sensor("sentinel-2-l2a")
 COMMON = dict(zip(L2A.bands, L2A.common_names, strict=True))
@@ -83,7 +84,8 @@ def with_grid_mapping(dataset: xr.Dataset, carriers: list[str]) -> xr.Dataset:
 
 
 def snapshot(dataset: xr.Dataset) -> object:
-    described = {n: (copy.deepcopy(v.attrs), dict(v.encoding)) for n, v in dataset.variables.items()}
+    variables = dataset.variables.items()
+    described = {n: (copy.deepcopy(v.attrs), dict(v.encoding)) for n, v in variables}
     return dataset.copy(deep=True), described, copy.deepcopy(dataset.attrs)
 
 

@@ -1,0 +1,130 @@
+"""The bundled scene, the pictures, and the demo as a person runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from PIL import Image
+
+from tec_numcodecs.errors import InvalidInput
+from tec_xarray import plots, to_cube
+from tec_xarray.tutorial import SCENES, open_dataset
+
+
+def test_the_scene() -> None:
+    bands, cube = open_dataset("0173706"), open_dataset("0173706", layout="cube")
+    assert cube["reflectance"].shape == (4, 12, 264, 264)
+    assert cube["reflectance"].dtype == np.uint16
+    assert list(bands.data_vars) == list(cube["band"].values)
+    for band in bands.data_vars:
+        np.testing.assert_array_equal(bands[band], cube["reflectance"].sel(band=band))
+        assert bands[band].attrs["nodata"] == 0
+    # The pixels of the source, in its order: a rewrite of the file must not change them.
+    pixels = cube["reflectance"].values.astype("<u2").tobytes()
+    assert hashlib.sha256(pixels).hexdigest() == (
+        "e9da6fb362241dd9bb0593935699f7d4333a8ac05fb47c20f32f8b11486ce07d"
+    )
+    for dataset in (bands, cube):
+        assert dataset.attrs["license"] == "CC-BY-4.0"
+        assert "SSL4EO-S12" in dataset.attrs["attribution"]
+        assert "Copernicus" in dataset.attrs["attribution"]
+        assert "no geotransform" in dataset.attrs["comment"]
+        assert "spatial_ref" not in dataset.variables
+        assert dataset["time"].values.tolist() == [0, 1, 2, 3]
+        assert "not known" in dataset["time"].attrs["long_name"]
+
+
+def test_what_ships_is_small_and_attributed() -> None:
+    data = resources.files("tec_xarray") / "data"
+    files = {item.name: len(item.read_bytes()) for item in data.iterdir()}
+    assert sum(files.values()) < 6_000_000
+    notes = (data / "README.md").read_text()
+    for scene in SCENES.values():
+        assert scene.file in files
+        assert scene.file in notes
+
+
+@pytest.mark.parametrize("settings", [{"name": "paris"}, {"layout": "tree"}])
+def test_no_such_scene(settings: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput, match=next(iter(settings.values()))):
+        open_dataset(**settings)
+
+
+def cube() -> xr.DataArray:
+    return to_cube(open_dataset())["reflectance"].isel(y=slice(0, 60), x=slice(0, 60))
+
+
+@pytest.mark.parametrize("composite", list(plots.COMPOSITES))
+def test_side_by_side(composite: str, tmp_path: Path) -> None:
+    original = cube()
+    wrong = original.copy(deep=True)
+    wrong[2, :, 10:20, 10:20] += 300
+    figure = plots.side_by_side(
+        original, {"same": original, "other": wrong}, date=2, composite=composite, title="title"
+    )
+    panels = [axes for axes in figure.axes if axes.images]
+    titles = [axes.get_title() for axes in panels]
+    assert titles[:2] == [f"original, {composite}", "same"]
+    errors = [axes.images[0].get_array() for axes in panels if "error" in axes.get_title()]
+    assert errors[0].max() == 0
+    assert errors[1][10:20, 10:20].min() == 300
+    assert errors[1].sum() == 300 * 100
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert sum("DN" in label for label in labels) == 2
+    first, second = (axes.images[0].get_array() for axes in panels[:2])
+    np.testing.assert_array_equal(first, second)
+    assert 0.2 < first.mean() < 0.8
+    figure.savefig(tmp_path / "a.png")
+    assert Image.open(tmp_path / "a.png").size[0] > 800
+
+
+def test_missing_pixels_are_grey_and_do_not_stretch() -> None:
+    holed = cube().copy(deep=True)
+    holed[:, :, :30] = 0
+    shown = plots.side_by_side(holed, {"a": holed}).axes[0].images[0].get_array()
+    assert (shown[:30] == 0.5).all()
+    assert shown[30:].std() > 0.1
+
+
+def test_reflectance_is_drawn_in_dn() -> None:
+    original = cube().astype("float32") / 1e4
+    other = original + 0.01
+    figure = plots.side_by_side(original, {"a": other}, scale=1e-4)
+    error = next(a for a in figure.axes if "error" in a.get_title()).images[0].get_array()
+    np.testing.assert_allclose(error, 100, rtol=1e-3)
+
+
+def test_plots_refuse() -> None:
+    original = cube()
+    for data, decoded, settings, message in [
+        (original, {}, {}, "at least one"),
+        (original.isel(band=[0]), {"a": original.isel(band=[0])}, {}, "B04, B03, B02"),
+        (original, {"a": original}, {"composite": "x-ray"}, "x-ray"),
+        (original, {"a": original.isel(x=slice(5))}, {}, "shapes"),
+    ]:
+        with pytest.raises(InvalidInput, match=message):
+            plots.side_by_side(data, decoded, **settings)
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tec_xarray.demo"],
+        check=False, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for word in ("lam 20", "lam 200", "PSNR", "CC-BY-4.0", "imported only", "demo.png"):
+        assert word in done.stdout
+    picture = np.asarray(Image.open(tmp_path / "demo-output" / "demo.png").convert("RGB"))
+    assert picture.shape[0] > 800
+    assert picture.shape[1] > 1200
+    assert picture.std() > 30
+    for lam in (20, 200):
+        assert xr.open_zarr(tmp_path / "demo-output" / f"lam-{lam}.zarr")["reflectance"].size

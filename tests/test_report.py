@@ -1,0 +1,244 @@
+"""Reports: figures against plain NumPy, any chunking, any store, and views that can be read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from tec_numcodecs.errors import InvalidInput
+from tec_xarray import _blocks, compare
+from tec_xarray.report import Report
+from tec_xarray.tutorial import open_dataset
+
+BANDS = ["B08", "B02", "B11"]
+
+
+def small(dtype: str = "uint16") -> xr.Dataset:
+    """Cut a piece of the bundled scene, with a hole in it."""
+    cube = open_dataset()[BANDS].isel(y=slice(0, 70), x=slice(100, 190))
+    for band in BANDS:
+        cube[band][1, 20:30, 40:60] = 0
+    cube["B02"][0, 0, 0] = 0
+    if dtype == "float32":
+        for band in BANDS:
+            values = cube[band].where(cube[band] > 0).astype("float32") / np.float32(10_000)
+            cube[band] = values.drop_attrs()
+    return cube
+
+
+@pytest.fixture(scope="module", params=["uint16", "float32"])
+def stored(request: pytest.FixtureRequest) -> tuple[xr.Dataset, xr.Dataset]:
+    original = small(request.param)
+    return original.tec.compress(lam=50, store=zarr.storage.MemoryStore()), original
+
+
+def in_dn(dataset: xr.Dataset) -> np.ndarray:
+    """Return the bands as (T, C, H, W), DN as float64, NaN where missing."""
+    planes = [dataset[b].values.astype(np.float64) for b in BANDS]
+    values = np.stack(planes, axis=1)
+    if dataset[BANDS[0]].dtype.kind == "f":
+        return values * 1e4
+    return np.where(values == 0, np.nan, values)
+
+
+def test_figures_against_numpy(stored: tuple[xr.Dataset, xr.Dataset]) -> None:
+    read, original = stored
+    report = read.tec.report(original)
+    a, b = in_dn(original), in_dn(read.tec.to_bands())
+    error = b - a
+    assert report.shape == a.shape
+    for i, band in enumerate(report.bands):
+        own = error[:, i]
+        assert band.label == BANDS[i]
+        assert band.samples == np.isfinite(own).sum()
+        assert band.rmse == pytest.approx(np.sqrt(np.nanmean(own**2)), rel=1e-6)
+        assert band.bias == pytest.approx(np.nanmean(own), rel=1e-4, abs=1e-4)
+        assert band.max_error == pytest.approx(np.nanmax(abs(own)), rel=1e-5)
+        assert band.psnr == pytest.approx(10 * np.log10(1e8 / np.nanmean(own**2)), rel=1e-6)
+        assert 0.5 < band.ssim < 1
+    for t, date in enumerate(report.dates):
+        assert date.rmse == pytest.approx(np.sqrt(np.nanmean(error[t] ** 2)), rel=1e-6)
+    assert report.total.rmse == pytest.approx(np.sqrt(np.nanmean(error**2)), rel=1e-6)
+    assert report.total.samples == np.isfinite(error).sum()
+    assert report.total.mask_errors == 0
+    cosine = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    angle = np.degrees(np.nanmean(np.arccos(np.clip(cosine, -1, 1))))
+    assert report.spectral_angle == pytest.approx(angle, rel=1e-4)
+    where = report.worst
+    place = (where["time"], BANDS.index(where["band"]), where["y"], where["x"])
+    assert abs(error[place]) == pytest.approx(report.total.max_error, rel=1e-5)
+
+
+def test_bytes_are_those_of_the_store(stored: tuple[xr.Dataset, xr.Dataset]) -> None:
+    read, original = stored
+    store = read.encoding["tec_store"]
+    sizes = {key: len(value.to_bytes()) for key, value in store._store_dict.items()}
+    own = sum(size for key, size in sizes.items() if key.startswith("reflectance/"))
+    report = read.tec.report(original)
+    assert report.stored_bytes == own
+    assert report.other_bytes == sum(sizes.values()) - own
+    assert report.raw_bytes == read["reflectance"].nbytes
+    assert report.ratio == pytest.approx(read["reflectance"].nbytes / own)
+    assert report.bits_per_sample == pytest.approx(8 * own / read["reflectance"].size)
+    assert report.codec["model"] == "fp"
+    assert report.codec["lam"] == 50
+
+
+def test_local_files(tmp_path: Path) -> None:
+    original, path = small(), tmp_path / "a.zarr"
+    for zarr_format in (2, 3):
+        original.tec.compress(store=path, mode="w", zarr_format=zarr_format)
+        on_disk = sum(p.stat().st_size for p in (path / "reflectance").rglob("*") if p.is_file())
+        assert xr.open_zarr(path).tec.report(original).stored_bytes == on_disk
+        assert compare(xr.open_zarr(path), original, store=path).stored_bytes == on_disk
+
+
+def test_the_same_figures_however_it_is_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_blocks, "BLOCK", 32)
+    original = small()
+    store = zarr.storage.MemoryStore()
+    lazy = original.tec.compress(store=store, chunks={"y": 16, "x": 16}, shards=False)
+    reports = [
+        lazy.tec.report(original),
+        lazy.load().tec.report(original),
+        lazy.chunk(x=13, band=1).tec.report(original.chunk(y=9)),
+        xr.open_zarr(store, chunks=None).tec.report(original.tec.to_cube(), store=store),
+        xr.open_zarr(store).tec.report(original[BANDS[::-1]], store=store),
+    ]
+    assert all(report == reports[0] for report in reports)
+    assert reports[0].total.ssim < 1
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never more than a few blocks are asked for at once, and each sample once."""
+    monkeypatch.setattr(_blocks, "BLOCK", 32)
+    original = small()
+    lazy = original.tec.compress(store=zarr.storage.MemoryStore())
+    batches: list[int] = []
+    on_dask = _blocks._on_dask
+
+    def spy(*args: Any, **kwargs: Any) -> Any:
+        sizes = [[s.stop - s.start for s in (r[0], r[2], r[3])] for r in args[2]]
+        batches.append(sum(T * H * W for T, H, W in sizes))
+        return on_dask(*args, **kwargs)
+
+    monkeypatch.setattr(_blocks, "_on_dask", spy)
+    lazy.tec.report(original)
+    assert sum(batches) == 4 * 70 * 90
+    assert max(batches) <= _blocks.AT_ONCE * 4 * 32 * 32
+
+
+def test_perfect_and_missing() -> None:
+    original = small()
+    exact = original.tec.compress(max_error=0, store=zarr.storage.MemoryStore())
+    report = exact.tec.report(original)
+    assert report.total.rmse == 0
+    assert math.isinf(report.total.psnr)
+    assert report.total.ssim == pytest.approx(1)
+    assert report.spectral_angle == pytest.approx(0, abs=1e-5)
+    assert report.to_dict()["total"]["psnr"] == "inf"
+    empty = original.copy(deep=True)
+    for band in BANDS:
+        empty[band][:] = 0
+    nothing = empty.tec.compress(store=zarr.storage.MemoryStore()).tec.report(empty)
+    assert nothing.total.samples == 0
+    assert nothing.to_dict()["total"]["rmse"] is None
+    assert math.isnan(nothing.spectral_angle)
+    assert "-" in str(nothing)
+    json.loads(nothing.to_json())
+
+
+def test_what_is_missing_in_one_only_is_counted() -> None:
+    original = small()
+    read = original.tec.compress(store=zarr.storage.MemoryStore())
+    other = original.copy(deep=True)
+    other["B11"][0, 3, 4:6] = 0
+    report = read.tec.report(other)
+    assert [band.mask_errors for band in report.bands] == [0, 0, 2]
+    assert "2 samples differ" in str(report)
+
+
+def test_views(stored: tuple[xr.Dataset, xr.Dataset]) -> None:
+    read, original = stored
+    report = read.tec.report(original)
+    text = str(report)
+    for word in (*BANDS, "all", "RMSE (DN)", "PSNR (dB)", "SSIM", "model fp", "mini"):
+        assert word in text
+    assert len({len(line) for line in text.splitlines()[-5:]}) == 1  # columns line up
+    assert repr(report).startswith("<Report of 'reflectance'")
+    table = report.to_dataframe()
+    assert list(table.index) == [*BANDS, "all"]
+    assert table.loc["B11", "rmse"] == report.bands[2].rmse
+    assert json.loads(report.to_json())["bands"][1]["label"] == "B02"
+    assert json.loads(report.to_json(indent=1)) == report.to_dict()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report.dtype = "x"
+
+
+def test_html_is_well_formed_and_escaped(stored: tuple[xr.Dataset, xr.Dataset]) -> None:
+    read, original = stored
+    report: Report = dataclasses.replace(read.tec.report(original), variable="<b>&")
+    opened: list[str] = []
+
+    class Checker(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: Any) -> None:  # noqa: ARG002
+            opened.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert opened.pop() == tag
+
+    page = report._repr_html_()
+    Checker().feed(page)
+    assert opened == []
+    assert "&lt;b&gt;&amp;" in page
+    assert page.count("<tr>") == len(report._summary()) + 1 + len(BANDS) + 1
+
+
+def test_ssim_can_be_left_out() -> None:
+    original = small()
+    read = original.tec.compress(store=zarr.storage.MemoryStore())
+    report = read.tec.report(original, ssim=False)
+    assert math.isnan(report.total.ssim)
+    assert report.total.rmse == read.tec.report(original).total.rmse
+
+
+def test_refusals(tmp_path: Path) -> None:
+    original = small()
+    read = original.tec.compress(store=tmp_path / "a.zarr")
+    lazy = original.tec.compress()
+    for data, other, settings, message in [
+        (lazy, original, {}, "write it first"),
+        (original, original, {}, "0 compressed cubes"),
+        (read, original[["B02"]], {}, "no B08, B11"),
+        (read, original.isel(time=[0, 1]), {}, "shape"),
+        (read, original.assign_coords(time=[9, 8, 7, 6]), {}, "time coordinates"),
+        (read.isel(x=slice(5)), original.isel(x=slice(5)), {}, "whole array"),
+        (read.isel(time=0), original, {}, "whole"),
+        (read, original, {"store": tmp_path / "b.zarr"}, "no array"),
+        (read, original, {"group": "r10m"}, "no array"),
+    ]:
+        with pytest.raises(InvalidInput, match=message):
+            data.tec.report(other, **settings)
+
+
+def test_harmonised_offset_is_taken_out() -> None:
+    original = small()
+    shifted = original.copy(deep=True)
+    for band in BANDS:
+        shifted[band] = xr.where(original[band] > 0, original[band] + 1000, 0).astype("uint16")
+    plain = original.tec.compress(sensor="S2L2A", store=zarr.storage.MemoryStore())
+    moved = shifted.tec.compress(sensor="S2L2A", offset=1000, store=zarr.storage.MemoryStore())
+    one, other = plain.tec.report(original), moved.tec.report(shifted)
+    assert other.total.rmse == pytest.approx(one.total.rmse, rel=1e-3)
+    # 1,000 DN more in every band would halve it.
+    assert other.spectral_angle == pytest.approx(one.spectral_angle, rel=1e-2)
+    assert other.total.ssim == pytest.approx(one.total.ssim, abs=2e-3)
