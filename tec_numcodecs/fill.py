@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+_SMOOTHINGS = 2
+
 
 def fill_masked(planes: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Fill masked pixels from a pyramid of averages of the valid ones (pull-push).
@@ -39,8 +41,18 @@ def _pull_push(total: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArr
         return np.where(weight > 0, own, 0.0)
     coarse = _pull_push(_halve(total), _halve(weight))
     h, w = total.shape[-2:]
-    enlarged = coarse.repeat(2, axis=-2).repeat(2, axis=-1)[..., :h, :w]
-    return np.where(weight > 0, own, enlarged)
+    filled = np.where(weight > 0, own, coarse.repeat(2, axis=-2).repeat(2, axis=-1)[..., :h, :w])
+    for _ in range(_SMOOTHINGS):  # what was repeated has steps, and steps cost bits
+        filled = np.where(weight > 0, own, _binomial(_binomial(filled, -1), -2))
+    return filled
+
+
+def _binomial(x: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Average with weights 1, 2, 1 along an axis; ends repeat."""
+    n = x.shape[axis]
+    left = np.take(x, np.maximum(np.arange(n) - 1, 0), axis)
+    right = np.take(x, np.minimum(np.arange(n) + 1, n - 1), axis)
+    return (left + 2 * x + right) / 4
 
 
 def _halve(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -170,7 +170,9 @@ def test_a_deflate_bomb_is_not_inflated():
     with pytest.raises(CorruptChunk):
         mask.decode(bomb, (1, 1, 16, 16))
     with pytest.raises(CorruptChunk):
-        lossless.decode(bomb[:1].replace(b"\x02", b"\x01") + bomb[1:], (1, 1, 16, 16), np.dtype("u2"))
+        lossless.decode(
+            bomb[:1].replace(b"\x02", b"\x01") + bomb[1:], (1, 1, 16, 16), np.dtype("u2")
+        )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20
@@ -206,7 +208,9 @@ def test_filling_keeps_valid_pixels_and_stays_in_their_range(shape, seed, share)
     masked = random.random(shape) < share
     filled = fill_masked(np.where(masked, 0, planes), masked)
     np.testing.assert_array_equal(filled[~masked], planes[~masked])
-    for plane, hole in zip(filled.reshape(-1, *shape[2:]), masked.reshape(-1, *shape[2:]), strict=True):
+    for plane, hole in zip(
+        filled.reshape(-1, *shape[2:]), masked.reshape(-1, *shape[2:]), strict=True
+    ):
         if hole.all():
             assert not plane.any()
         elif hole.any():

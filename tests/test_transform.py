@@ -105,8 +105,9 @@ def test_klt_in_c_equals_numpy(n, seed, pixels):
 def test_eigenvectors_diagonalise(n, seed):
     matrices = covariances(n, seed)
     rows = klt.eigenvectors(matrices)
-    np.testing.assert_allclose(rows @ rows.swapaxes(1, 2), np.broadcast_to(np.eye(n), rows.shape),
-                               atol=1e-12)
+    np.testing.assert_allclose(
+        rows @ rows.swapaxes(1, 2), np.broadcast_to(np.eye(n), rows.shape), atol=1e-12
+    )
     rotated = rows @ matrices @ rows.swapaxes(1, 2)
     values = np.diagonal(rotated, axis1=1, axis2=2)
     expected = np.linalg.eigvalsh(matrices)[:, ::-1]
