@@ -299,9 +299,10 @@ def test_weights_that_do_not_match(small):
         decode([data], other, shape)
     with pytest.raises(WeightsError, match="TEC_WEIGHTS_DIR"):
         encode([np.ones(shape, np.uint16)], other)
+    at = data.index(settings_.weights.prefix)
+    renamed = reseal(data[:at] + b"x" + data[at + 1 : -4])
     with pytest.raises(WeightsError, match="begins with"):
-        at = data.index(settings_.weights.prefix)
-        decode([reseal(data[:at] + b"x" + data[at + 1 : -4])])
+        decode([renamed])
 
 
 def test_weights_files_are_checked(tmp_path, monkeypatch, small):

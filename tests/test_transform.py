@@ -1,4 +1,4 @@
-"""The reversible transforms: exactly invertible, the same in C and NumPy, close to the real ones."""
+"""The reversible transforms: exactly invertible, the same in C and NumPy, close to real ones."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_subbands_that_do_not_exist_are_zero():
 
 
 def test_a_ramp_has_no_detail_and_a_constant_keeps_its_gain():
-    # Four vanishing moments: polynomials up to degree three vanish in the high-pass, up to rounding.
+    # Four vanishing moments: up to rounding, the high-pass of a cubic polynomial is zero.
     x = np.broadcast_to(1000 + 40 * np.arange(64), (1, 64, 64)).astype(np.int32)
     _, detail = lifting.forward(x)
     assert np.abs(detail[0, :, 4:-4, 4:-4]).max() <= 2
