@@ -21,7 +21,7 @@ from tests import terracodec_seeds as seeds
 def _hostile() -> None:
     """Everything that a notebook may have done to torch before it reads an archive."""
     torch.set_default_dtype(torch.float16)
-    torch.set_flush_denormal(True)  # noqa: FBT003
+    torch.set_flush_denormal(True)
     torch.set_float32_matmul_precision("medium")
     torch.backends.mkldnn.enabled = False
 

@@ -18,7 +18,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 def filled(layout: checkpoint.Layout, seed: int) -> State:
     """Random tensors whose activations neither die nor explode through the layers."""
-    generator = torch.Generator().manual_seed(seed)
+    # NumPy's numbers: torch draws others under another instruction set.
+    rng = np.random.default_rng(seed)
     state: State = {}
     for key, shape in layout.items():
         if key.endswith("look_ahead_mask"):
@@ -41,7 +42,8 @@ def filled(layout: checkpoint.Layout, seed: int) -> State:
         else:
             inputs = max(1, int(np.prod(shape[1:])))
             spread = 1.1 / inputs**0.5 if len(shape) > 1 else 0.1
-            state[key] = spread * torch.randn(shape, generator=generator)
+            values = spread * rng.standard_normal(shape)
+            state[key] = torch.from_numpy(values.astype(np.float32))
     return state
 
 
