@@ -1,0 +1,328 @@
+"""A reader of tec chunks, written from FORMAT.md alone: no compiler, no torch, no shared code.
+
+It is the judge of the fast decoder and of FORMAT.md, and it reads archives where nothing but NumPy
+runs. It takes the clear way rather than the fast one: the names are those of FORMAT.md, and so are
+the section numbers in the comments. It knows the models of section 9; others are refused.
+
+>>> weights = load_weights("mini-fp.safetensors")  # doctest: +SKIP
+>>> pixels = decode(chunk, weights)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+
+from tec_numcodecs.errors import CorruptChunk, InvalidInput, UnsupportedFormat, WeightsError
+from tec_numcodecs.reference_fp import MEANS, Ints, Latents, Setting, decode_latents
+from tec_numcodecs.reference_fp import synthesise as synthesise_fp
+from tec_numcodecs.reference_rans import require
+
+Array = NDArray[Any]
+Weights = Mapping[str, Array]
+
+EMPTY, MODEL, LOSSLESS = 0, 1, 2
+NODATA_MASK, NAN_MASK, LATENTS, RESIDUAL, SAMPLES = range(5)
+DTYPES = {1: "u2", 2: "i2", 3: "f4"}
+SENSORS = {1: "sentinel-2-l2a", 2: "sentinel-2-l1c"}
+
+
+def load_weights(path: str | Path, *, sha256: str | None = None) -> dict[str, Array]:
+    """Read a weights file and, if its digest is given, check it.
+
+    Raises
+    ------
+    WeightsError
+        If the file is unreadable or another one than the digest says.
+    """
+    try:
+        data = Path(path).read_bytes()
+        tensors = load_safetensors(data)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: {error}", allowed="a readable safetensors file") from error
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise WeightsError(f"{path} has SHA-256 {found}", allowed=sha256)
+    return tensors
+
+
+def decode(chunk: bytes, weights: Weights, *, max_samples: int = 1 << 28) -> Array:
+    """Decode a chunk to pixels.
+
+    Parameters
+    ----------
+    chunk
+        The whole chunk.
+    weights
+        Tensors of the weights file that the chunk names; not used (and may be empty) if the chunk
+        is empty or lossless.
+    max_samples
+        A chunk that claims more samples is refused before memory is allocated for it.
+
+    Returns
+    -------
+    ndarray
+        Pixels (T, C, H, W) in the data type and byte order of the chunk.
+
+    Raises
+    ------
+    CorruptChunk
+        If the bytes are damaged or contradict FORMAT.md.
+    UnsupportedFormat
+        If a version, model or section is none that this reader knows.
+    WeightsError
+        If a tensor is missing.
+    """
+    header = read_header(chunk, max_samples)
+    if header.mode == LOSSLESS:
+        return _lossless_samples(header)
+    nodata, nan = _read_mask(header, NODATA_MASK), _read_mask(header, NAN_MASK)
+    if header.mode == MODEL:
+        setting, latents = _decode_latents(header, weights)
+        dn = synthesise_fp(latents, setting, weights)  # planes in the sensor's order
+        planes = [setting.bands.index(band) for band in header.bands]
+        samples = _to_samples(dn[:, planes], header)
+    else:
+        require((nodata | nan).all(), "an empty chunk whose masks leave pixels out")
+        samples = np.zeros(header.shape, header.dtype.newbyteorder("="))
+    if NODATA_MASK in header.sections:
+        value = _nodata_sample(header)
+        require(value is not None, f"a nodata mask, but no {header.nodata} in {header.dtype}")
+        samples[nodata] = value
+    if NAN_MASK in header.sections:
+        samples[nan] = np.nan
+    return samples.astype(header.dtype)
+
+
+def decode_symbols(
+    chunk: bytes, weights: Weights, *, max_samples: int = 1 << 28
+) -> NDArray[np.int32]:
+    """Decode the integers of a chunk in mode 1, in the order of their checksum (int32, 1-D).
+
+    Raises
+    ------
+    CorruptChunk, UnsupportedFormat, WeightsError
+        As `decode` does.
+    InvalidInput
+        If the chunk holds no model's latents.
+    """
+    header = read_header(chunk, max_samples)
+    if header.mode != MODEL:
+        raise InvalidInput(f"a chunk in mode {header.mode}", allowed="mode 1, a model's latents")
+    return _decode_latents(header, weights)[1].symbols()
+
+
+def _decode_latents(header: Header, weights: Weights) -> tuple[Setting, Latents]:
+    if header.model != 1:
+        raise UnsupportedFormat(f"model {header.model}", allowed="1 (fp), in this reader")
+    require(header.sensor, "latents of no sensor")
+    sensor, bands = SENSORS[header.sensor], sorted(header.bands)
+    setting = Setting(header.shape, sensor, bands, header.rate_index)
+    latents = decode_latents(header.sections[LATENTS], setting, weights)
+    found = google_crc32c.value(latents.symbols().tobytes())
+    require(found == header.symbols_crc, "symbols whose checksum does not match")
+    return setting, latents
+
+
+# ---------------------------------------------------------- 2. Conventions, 4. Layout of a chunk
+
+
+@dataclass
+class _Cursor:
+    data: bytes
+    position: int = 0
+
+    def take(self, n: int) -> bytes:
+        require(self.position + n <= len(self.data), "bytes that end inside a field")
+        self.position += n
+        return self.data[self.position - n : self.position]
+
+    def unpack(self, layout: str) -> tuple[Any, ...]:
+        return struct.unpack("<" + layout, self.take(struct.calcsize("<" + layout)))
+
+    def varint(self) -> int:
+        value = 0
+        for shift in range(0, 63, 7):
+            byte = self.take(1)[0]
+            value |= (byte & 127) << shift
+            if byte < 128:
+                require(byte or not shift, "a varint that is not in its shortest form")
+                return value
+        raise CorruptChunk("a varint of more than 63 bits")
+
+
+@dataclass
+class Header:
+    """The fields of a chunk that decoding needs, and the digest that names the weights."""
+
+    mode: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, int, int, int]
+    sensor: int
+    bands: list[int]  # of each plane of the array
+    scale: float
+    offset: float
+    nodata: float | None
+    model: int
+    weights_digest: bytes
+    rate_index: int
+    symbols_crc: int
+    sections: dict[int, bytes]
+
+
+def read_header(chunk: bytes, max_samples: int = 1 << 28) -> Header:
+    """Check a chunk and take it apart, without decoding any section.
+
+    Raises
+    ------
+    CorruptChunk, UnsupportedFormat
+        As `decode` does.
+    """
+    chunk = bytes(chunk)
+    require(chunk[:4] == b"\x89TEC" and len(chunk) >= 9, "no tec chunk")
+    checksum = int.from_bytes(chunk[-4:], "little")
+    require(google_crc32c.value(chunk[:-4]) == checksum, "a checksum that does not match")
+    cursor = _Cursor(chunk[:-4], 4)
+    version, mode, dtype, present = cursor.unpack("4B")
+    if version != 1:
+        raise UnsupportedFormat(f"chunk format version {version}", allowed="1")
+    require(mode <= LOSSLESS and dtype & 127 in DTYPES, f"mode {mode}, data type {dtype}")
+    byte_order = ">" if dtype & 128 else "<"
+    if mode == MODEL and present & 1 << RESIDUAL:
+        raise UnsupportedFormat("a chunk with a residual", fix="use a newer reader")
+    must, may = {EMPTY: (0, 0b11), MODEL: (0b100, 0b111), LOSSLESS: (0b10000, 0b10000)}[mode]
+    require(present & must == must and not present & ~may, f"sections {present:#b} in mode {mode}")
+    T, C, H, W = (cursor.varint() for _ in range(4))
+    require(all(1 <= n <= 1 << 24 for n in (T, C, H, W)), f"shape {(T, C, H, W)}")
+    samples = T * C * H * W
+    require(samples <= max_samples, f"{samples} samples, more than {max_samples}")
+    sensor, bands = _read_bands(cursor, C)
+    scale, offset, nodata = _read_scaling(cursor)
+    model, exact, digest, rate, _, crc = cursor.unpack("BB8sHBI") if mode == MODEL else (0,) * 6
+    require(model <= 4 and exact <= 1 and (mode != MODEL or model), f"model {model}")
+    numbers = [i for i in range(5) if present >> i & 1]
+    lengths = [cursor.varint() for _ in numbers]
+    sections = {i: cursor.take(n) for i, n in zip(numbers, lengths, strict=True)}
+    require(cursor.position == len(cursor.data), "bytes that are left over")
+    require(NODATA_MASK not in sections or nodata is not None, "a mask of no nodata value")
+    require(NAN_MASK not in sections or dtype & 127 == 3, "NaN in an integer type")
+    return Header(
+        mode, np.dtype(byte_order + DTYPES[dtype & 127]), (T, C, H, W), sensor, bands,
+        scale, offset, nodata, model, digest, rate, crc, sections,
+    )  # fmt: skip
+
+
+def _read_bands(cursor: _Cursor, C: int) -> tuple[int, list[int]]:
+    (sensor,) = cursor.take(1)
+    if sensor == 0:
+        return 0, []
+    require(sensor in SENSORS, f"sensor {sensor}")
+    (bits,) = cursor.unpack("H")
+    bands = [b for b in range(15) if bits >> b & 1]
+    known = len(MEANS[SENSORS[sensor]])
+    require(len(bands) == C and bands[-1] < known, f"bands {bands} for {C} planes")
+    if not bits >> 15:
+        return sensor, bands
+    order = list(cursor.take(C))
+    require(sorted(order) == bands and order != bands, f"order {order} for bands {bands}")
+    return sensor, order
+
+
+def _read_scaling(cursor: _Cursor) -> tuple[float, float, float | None]:
+    (bits,) = cursor.take(1)
+    require(bits <= 3, f"scaling {bits:#b}")
+    scale, offset = cursor.unpack("2d") if bits & 1 else (1.0, 0.0)
+    require(math.isfinite(scale) and scale > 0 and math.isfinite(offset), "an impossible scaling")
+    (nodata,) = cursor.unpack("d") if bits & 2 else (None,)
+    require(nodata is None or math.isfinite(nodata), f"nodata {nodata}")
+    return scale, offset, nodata
+
+
+# ----------------------------------------------------------------- 5. Masks, 6. Lossless samples
+
+
+def _inflate(data: bytes, size: int) -> NDArray[np.uint8]:
+    inflater = zlib.decompressobj(-15)
+    try:
+        found = inflater.decompress(data, size + 1)
+    except zlib.error as error:
+        raise CorruptChunk(f"a deflate stream: {error}") from error
+    complete = inflater.eof and not inflater.unused_data
+    require(len(found) == size and complete, "a deflate stream of another length")
+    return np.frombuffer(found, np.uint8)
+
+
+def _read_mask(header: Header, number: int) -> NDArray[np.bool_]:
+    """Return the mask (T, C, H, W); nothing is masked if the section is not there."""
+    T, C, H, W = header.shape
+    if number not in header.sections:
+        return np.broadcast_to(np.False_, header.shape)
+    kind, stream = header.sections[number][:1], header.sections[number][1:]
+    require(kind in {b"\0", b"\1", b"\2"}, "a mask of unknown kind")
+    if kind == b"\0":
+        require(not stream, "bytes after a full mask")
+        return np.broadcast_to(np.True_, header.shape)
+    planes = (T, 1 if kind == b"\1" else C, H, W)
+    n = math.prod(planes)
+    bits = np.unpackbits(_inflate(stream, -(-n // 8)))
+    require(not bits[n:].any(), "unused bits of a mask that are not 0")
+    mask = np.bitwise_xor.accumulate(bits[:n].reshape(planes), axis=2)
+    return np.broadcast_to(mask.astype(bool), header.shape)
+
+
+def _lossless_samples(header: Header) -> Array:
+    kind, stream = header.sections[SAMPLES][:1], header.sections[SAMPLES][1:]
+    require(kind in {b"\0", b"\1"}, "samples of unknown kind")
+    size = header.dtype.itemsize
+    by_significance = _inflate(stream, math.prod(header.shape) * size).reshape(size, -1)
+    samples = np.ascontiguousarray(by_significance.T).view(f"<u{size}").reshape(header.shape)
+    if kind == b"\1":  # sums along y and x undo differences along both
+        samples = np.cumsum(np.cumsum(samples, 2, samples.dtype), 3, samples.dtype)
+    return samples.view(header.dtype.newbyteorder("<")).astype(header.dtype)
+
+
+# ------------------------------------------------------- 7. From digital numbers to samples
+
+
+def _nodata_sample(header: Header) -> Any:
+    """Nodata as a value of the dtype; None if there is none or the dtype cannot hold it."""
+    nodata, dtype = header.nodata, header.dtype
+    if nodata is None:
+        return None
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            rounded = np.float32(nodata)
+        return rounded if np.isfinite(rounded) else None
+    limits = np.iinfo(dtype)
+    return int(nodata) if nodata.is_integer() and limits.min <= nodata <= limits.max else None
+
+
+def _to_samples(dn: Ints, header: Header) -> Array:
+    dtype = header.dtype.newbyteorder("=")
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    with np.errstate(over="ignore"):
+        values = dn.astype(np.float64) * header.scale + header.offset
+        if dtype.kind != "f":
+            values = np.clip(np.rint(values), limits.min, limits.max)
+        samples = values.astype(dtype)
+    nodata = _nodata_sample(header)
+    if nodata is not None:
+        up = nodata != limits.max
+        if dtype.kind == "f":
+            replacement = np.nextafter(nodata, np.float32(np.inf if up else -np.inf))
+        else:
+            replacement = nodata + (1 if up else -1)
+        samples[samples == nodata] = replacement
+    return samples
