@@ -1,0 +1,282 @@
+"""Importing published checkpoints: from a ``.pt`` file to frozen integers in safetensors.
+
+The frozen file holds everything that decoding needs, tables included, and says what it was made
+from: the SHA-256 of the source, and the version of the freezer. Freezing is a pure function, so
+the same source gives the same file, with the same SHA-256, on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from tec_numcodecs.errors import WeightsError
+from tec_numcodecs.models.base import Model
+from tec_numcodecs.models.terracodec import checkpoint, elic, flextec, fp, frozen, tt
+from tec_numcodecs.weights.registry import WeightsId
+
+FORMAT = "tec-frozen-1"
+
+# SHA-256 of published files that this version was tried with. None could be reached when it was
+# written; a digest that is not here is reported, so that two people can compare what they have.
+KNOWN_SOURCES: Mapping[str, str] = {}
+
+_ARCHITECTURES: Mapping[str, tuple[ModuleType, type[Model]]] = {
+    "fp": (fp, fp.FactorizedPrior),
+    "elic": (elic, elic.Elic),
+    "tt": (tt, tt.TemporalTransformer),
+    "flextec": (flextec, flextec.FlexTec),
+}
+_METADATA_KEY = "tec"  # one key: safetensors writes several in any order
+_CHUNK = 1 << 22
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A frozen checkpoint on this machine."""
+
+    weights: WeightsId
+    path: Path
+    model: str  # fp, elic, tt or flextec
+    source_sha256: str
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a frozen file says about itself."""
+
+    format: str
+    model: str
+    source_sha256: str
+    freezer: int
+
+
+def cache_directory() -> Path:
+    """Return where frozen files are kept: the first ``TEC_WEIGHTS_DIR``, or the user's cache."""
+    named = os.environ.get("TEC_WEIGHTS_DIR", "").split(os.pathsep)[0]
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tec_numcodecs" / "weights"
+
+
+def read_source(path: Path) -> dict[str, Tensor]:
+    """Read a checkpoint, ``.pt`` or ``.safetensors``, without running any code in it.
+
+    Raises
+    ------
+    WeightsError
+        The file cannot be read, is damaged, or holds anything but tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            state: object = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path.name} holds more than tensors, or is no PyTorch file",
+            allowed="a state dict saved by torch.save, or safetensors",
+            fix="never load such a file otherwise: it can run code. Ask its author for a plain "
+            "state dict",
+        ) from error
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}", fix="check the path") from error
+    except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise WeightsError(
+            f"{path.name} is damaged: {str(error).splitlines()[0] if str(error) else error!r}",
+            fix="download it again",
+        ) from error
+    if not isinstance(state, dict):
+        raise WeightsError(f"{path.name} holds a {type(state).__name__}", allowed="a state dict")
+    return checkpoint.normalised_names(state)
+
+
+def identify(state: Mapping[str, Tensor]) -> str:
+    """Tell which architecture a state dict with normalised names is of.
+
+    Raises
+    ------
+    WeightsError
+        None that we know.
+    """
+    if any(key.startswith("model.entropy_model.") for key in state):
+        return "flextec" if flextec.MASK_TOKENS[0] in state else "tt"
+    if any(key.startswith("latent_codec.") for key in state):
+        return "elic"
+    if any(key.startswith(f"{fp.PRIOR}.") for key in state):
+        return "fp"
+    raise WeightsError(
+        f"a checkpoint with tensors such as {', '.join(sorted(state)[:3])}",
+        allowed="TerraCodec 1.0 FP, ELIC, TT or FlexTEC",
+    )
+
+
+def import_checkpoint(
+    path: str | Path,
+    *,
+    model: str | None = None,
+    name: str | None = None,
+    directory: Path | None = None,
+) -> Imported:
+    """Freeze a checkpoint, or find it frozen already.
+
+    Parameters
+    ----------
+    path : path
+        The published file.
+    model : str, optional
+        What it must be: ``fp``, ``elic``, ``tt`` or ``flextec``.
+    name : str, optional
+        Id for people; the file's name otherwise.
+    directory : Path, optional
+        Where to keep the frozen file; `cache_directory` otherwise.
+
+    Raises
+    ------
+    WeightsError
+        The file is damaged, of another architecture or incomplete, or cannot be kept.
+    """
+    path = Path(path)
+    directory = cache_directory() if directory is None else directory
+    source = _sha256(path)
+    name = path.stem if name is None else name
+    found = _recall(directory, source, name)
+    if found is None:
+        if source not in KNOWN_SOURCES:
+            _log.warning("%s: SHA-256 %s is not one that this version knows", path.name, source)
+        state = read_source(path)
+        found = _freeze(state, identify(state), source, name, directory)
+    if model is not None and found.model != model:
+        raise WeightsError(
+            f"{path.name} is a checkpoint of {found.model!r}",
+            allowed=repr(model),
+            fix=f"pass model={found.model!r}, or another file",
+        )
+    return found
+
+
+def load(path: Path, sha256: str) -> Model:
+    """Load a frozen checkpoint; its tensors stay in the file until they are used.
+
+    Raises
+    ------
+    WeightsError
+        The file is not the one that was asked for, or no frozen checkpoint.
+    """
+    found = _sha256(path)
+    if found != sha256:
+        raise WeightsError(
+            f"weights file {path.name} with SHA-256 {found}",
+            allowed=sha256,
+            fix="the file is damaged, or another one: import the checkpoint again",
+        )
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            origin = _origin(path, file.metadata())
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"weights file {path.name}: {error}") from error
+    _, kind = _ARCHITECTURES[origin.model]
+    return kind(tensors)  # type: ignore[call-arg]
+
+
+def _origin(path: Path, metadata: Mapping[str, str] | None) -> _Origin:
+    try:
+        origin = _Origin(**json.loads((metadata or {})[_METADATA_KEY]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{path.name} is no frozen checkpoint", fix="import the published file first"
+        ) from error
+    if origin.format != FORMAT or origin.model not in _ARCHITECTURES:
+        raise WeightsError(
+            f"{path.name} of format {origin.format!r}, model {origin.model!r}",
+            allowed=f"{FORMAT!r} and {', '.join(_ARCHITECTURES)}",
+            fix="install a newer tec-xarray",
+        )
+    return origin
+
+
+def _freeze(
+    state: Mapping[str, Tensor], model: str, source: str, name: str, directory: Path
+) -> Imported:
+    module, _ = _ARCHITECTURES[model]
+    checkpoint.check(state, module.layout(state), f"TerraCodec {model.upper()}")
+    arrays = {key: value.numpy() for key, value in sorted(module.freeze(state).items())}
+    origin = _Origin(FORMAT, model, source, frozen.FREEZER)
+    metadata = {_METADATA_KEY: json.dumps(asdict(origin), sort_keys=True)}
+    path, digest = _keep(arrays, metadata, directory)
+    _write_atomically(_note(directory, source), json.dumps({"model": model, "sha256": digest}))
+    return Imported(WeightsId(name, digest), path, model, source)
+
+
+def _keep(
+    arrays: Mapping[str, np.ndarray[Any, Any]], metadata: dict[str, str], directory: Path
+) -> tuple[Path, str]:
+    """Write a file under the name of its own digest; a half-written one never has that name."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory) as scratch:
+            temporary = Path(scratch) / "frozen.safetensors"
+            safetensors.numpy.save_file(dict(arrays), temporary, metadata=metadata)
+            digest = _sha256(temporary)
+            path = directory / f"{digest}.safetensors"
+            temporary.replace(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise WeightsError(
+            f"cannot keep frozen weights in {directory}: {error}",
+            fix="name a directory that can be written in TEC_WEIGHTS_DIR",
+        ) from error
+    return path, digest
+
+
+def _note(directory: Path, source: str) -> Path:
+    """Path of the note that says what a source froze to."""
+    return directory / f"{source}.freezer-{frozen.FREEZER}.json"
+
+
+def _recall(directory: Path, source: str, name: str) -> Imported | None:
+    try:
+        note = json.loads(_note(directory, source).read_text())
+        model, digest = note["model"], note["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # no note, or none that can be read: freeze again
+    path = directory / f"{digest}.safetensors"
+    return Imported(WeightsId(name, digest), path, model, source) if path.is_file() else None
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError as error:
+        raise WeightsError(f"cannot write {path}: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_CHUNK):
+                digest.update(block)
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}", fix="check the path") from error
+    return digest.hexdigest()
