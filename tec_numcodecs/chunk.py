@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs import container, lossless, mask
+from tec_numcodecs import container, lossless, mask, residual
 from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.container import Chunk, Header, Mode, ModelHeader, Section
-from tec_numcodecs.errors import CorruptChunk, InvalidInput, UnsupportedFormat, WeightsError
+from tec_numcodecs.errors import CorruptChunk, InvalidInput, WeightsError
 from tec_numcodecs.models import registry
 from tec_numcodecs.models.base import Geometry, Latents, Model, Rate
 from tec_numcodecs.options import get_options
-from tec_numcodecs.pixels import Masks, Samples, from_dn, is_integer, to_dn
+from tec_numcodecs.pixels import Masks, Samples, avoid_nodata, from_dn, is_integer, to_dn
 from tec_numcodecs.sensors import get_sensor
 from tec_numcodecs.weights.registry import WeightsId, by_prefix
 
@@ -74,7 +74,9 @@ def encode(arrays: Sequence[Samples], config: CodecConfig) -> list[bytes]:
         part = pending[start : start + batch]
         coded = _encode_with_model([dn for *_, dn in part], config)
         for (i, samples, masks, _), (model_header, payload) in zip(part, coded, strict=True):
-            found[i] = _smallest(samples, masks, model_header, payload, config)
+            sections = _mask_sections(masks) | {Section.LATENTS: payload}
+            chunk = Chunk(_header(Mode.MODEL, samples, config, model_header), sections)
+            found[i] = _smallest(_bounded(chunk, samples, masks, config), samples, config)
     return [data for data in found if data is not None]
 
 
@@ -232,15 +234,35 @@ def _encode_with_model(
     ]
 
 
-def _smallest(
-    samples: Samples, masks: Masks, model: ModelHeader, payload: bytes, config: CodecConfig
-) -> bytes:
-    """The chunk with the model's latents, or without a model where that is no larger."""
-    sections = _mask_sections(masks) | {Section.LATENTS: payload}
-    coded = container.write(Chunk(_header(Mode.MODEL, samples, config, model), sections))
-    if len(coded) < samples.nbytes // 2 and len(coded) > 64:
+def _bounded(chunk: Chunk, samples: Samples, masks: Masks, config: CodecConfig) -> bytes | None:
+    """The bytes of a chunk, with a residual where a bound is promised; None if it can't be kept.
+
+    The bound is checked on what a decoder makes of the very bytes.
+    """
+    bounds = config.bounds()
+    if bounds is None or config.lossless:
+        return container.write(chunk)
+    bound = np.array(bounds)
+    steps = 2 * np.floor(bound) + 1 if samples.dtype.kind in "iu" else 2 * bound
+    invalid = masks.union(samples.shape)
+    (decoded,) = decode([container.write(chunk)], config)
+    if (steps > 0).all():
+        q = residual.quantise(np.where(invalid, 0, samples), np.where(invalid, 0, decoded), steps)
+        if q is not None and q.any():
+            sections = dict(chunk.sections) | {Section.RESIDUAL: residual.pack(steps, q)}
+            chunk = Chunk(chunk.header, sections)
+            (decoded,) = decode([container.write(chunk)], config)
+    error = np.abs(samples.astype(np.float64) - decoded.astype(np.float64))
+    kept = bool((invalid | (error <= bound[:, None, None])).all())
+    return container.write(chunk) if kept else None
+
+
+def _smallest(coded: bytes | None, samples: Samples, config: CodecConfig) -> bytes:
+    """What the model made of a chunk, or the chunk without a model where that is no larger."""
+    if coded is not None and 64 < len(coded) < samples.nbytes // 2:
         return coded
-    return min(coded, _without_model(samples, config), key=len)
+    plain = _without_model(samples, config)
+    return plain if coded is None else min(coded, plain, key=len)
 
 
 def _without_model(samples: Samples, config: CodecConfig) -> bytes:
@@ -304,10 +326,8 @@ def _decode_with_model(model: Model, chunks: Sequence[Chunk]) -> list[NDArray[np
         header, model_header = chunk.header, chunk.header.model
         if model_header is None:
             raise CorruptChunk("a chunk without a model")
-        if Section.RESIDUAL in chunk.sections:
-            raise UnsupportedFormat(
-                "a chunk with a residual", fix="install a newer tec-xarray to read it"
-            )
+        if Section.RESIDUAL in chunk.sections and not model_header.exact:
+            raise CorruptChunk("a residual on top of inexact pixels", allowed="exact synthesis")
         sensor = get_sensor(header.sensor)
         bands = tuple(sorted(header.bands))
         if bands[-1] >= len(sensor.bands):
@@ -336,6 +356,9 @@ def _finish(chunk: Chunk, cube: NDArray[np.generic]) -> Samples:
     rank = np.argsort(np.argsort(header.bands))
     ordered = cube[:, rank]
     samples = from_dn(ordered, header.dtype, header.scale, header.offset, header.nodata)
+    if Section.RESIDUAL in chunk.sections:
+        steps, q = residual.unpack(chunk.sections[Section.RESIDUAL], header.shape)
+        samples = avoid_nodata(residual.apply(samples, q, steps), header.nodata)
     _apply_masks(chunk, samples)
     return np.ascontiguousarray(samples.astype(header.dtype, copy=False))
 

@@ -86,9 +86,6 @@ def from_dn(
 ) -> Samples:
     """Digital numbers back to samples of a dtype; none of them becomes nodata.
 
-    A valid sample that would equal nodata gets the next value instead: the one above, or the one
-    below where nodata is the largest.
-
     Parameters
     ----------
     dn : int32 or float64 array
@@ -105,17 +102,29 @@ def from_dn(
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             samples = (dn.astype(np.float64) * scale + offset).astype(native)
-        if nodata is not None:
-            marked = native.type(nodata)
-            samples[samples == marked] = np.nextafter(marked, native.type(np.inf))
-        return samples
+        return avoid_nodata(samples, nodata)
     info = np.iinfo(native)
     if dn.dtype.kind in "iu" and is_integer(dtype, scale, offset):
         values = dn.astype(np.int64) + int(offset)
     else:
         values = np.rint(np.clip(dn.astype(np.float64) * scale + offset, info.min, info.max))
-    samples = np.clip(values, info.min, info.max).astype(native)
-    if nodata is not None and info.min <= nodata <= info.max:
+    return avoid_nodata(np.clip(values, info.min, info.max).astype(native), nodata)
+
+
+def avoid_nodata(samples: Samples, nodata: float | None) -> Samples:
+    """Move samples that equal nodata to the next value, in place.
+
+    That is the one above, or the one below where nodata is the largest value of the dtype.
+    """
+    if nodata is None:
+        return samples
+    dtype = samples.dtype
+    if dtype.kind == "f":
+        marked = dtype.type(nodata)
+        samples[samples == marked] = np.nextafter(marked, dtype.type(np.inf))
+        return samples
+    info = np.iinfo(dtype)
+    if info.min <= nodata <= info.max:
         samples[samples == nodata] = nodata + 1 if nodata < info.max else nodata - 1
     return samples
 

@@ -17,7 +17,6 @@ from tec_numcodecs.errors import (
     CorruptChunk,
     InvalidInput,
     TecError,
-    UnsupportedFormat,
     WeightsError,
 )
 from tec_xarray import tutorial
@@ -206,6 +205,7 @@ def test_arrays_that_the_configuration_does_not_describe(array, message):
         ({"lam": "much"}, "finite"),
         ({"lam": 20, "max_error": 0}, "lossless"),
         ({"max_error": -3}, "max_error"),
+        ({"max_error": [1, 2]}, "one for each band"),
         ({"model": "fq"}, "'fp'"),
         ({"sensor": "landsat"}, "sentinel-2-l2a"),
         ({"bands": ["B02", "B99"]}, "B99"),
@@ -336,11 +336,3 @@ def test_weights_files_are_checked(tmp_path, monkeypatch, small):
     named.write_bytes(good)
     monkeypatch.setenv("TEC_WEIGHTS_DIR", str(tmp_path))
     assert registry.locate(elsewhere) == named
-
-
-def test_a_residual_is_for_a_later_version(small):
-    settings_, data, shape = small
-    chunk = container.read(data)
-    sections = dict(chunk.sections) | {container.Section.RESIDUAL: b"later"}
-    with pytest.raises(UnsupportedFormat, match="residual"):
-        decode([container.write(container.Chunk(chunk.header, sections))], settings_, shape)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tec_numcodecs.blocks import block_sum, spread_blocks
 from tec_numcodecs.models.base import Geometry, Rate
 from tec_numcodecs.models.mini import prior as frozen
 from tec_numcodecs.models.mini.fp import MiniFP
@@ -211,8 +212,8 @@ def _sample(
     values: NDArray[np.int32], count: int, random: np.random.Generator
 ) -> NDArray[np.int64]:
     """Positions to learn from: mostly inside blocks that are coded, some anywhere."""
-    flags = frozen.block_sum(values != 0) > 0
-    inside = np.flatnonzero(frozen.spread_blocks(flags, *values.shape[1:]).ravel())
+    flags = block_sum(values != 0) > 0
+    inside = np.flatnonzero(spread_blocks(flags, *values.shape[1:]).ravel())
     some = random.integers(0, values.size, count)
     if inside.size == 0:
         return some
@@ -279,10 +280,10 @@ class _Counts:
                 scale = frozen.expected_magnitude(
                     weights[index], int(bias[index]), sources, q.shape
                 )
-                flags = frozen.block_sum(q != 0) > 0
+                flags = block_sum(q != 0) > 0
                 bins = frozen.flag_bins(scale).ravel()
                 np.add.at(self._flags[at], (bins, flags.ravel().astype(int)), item.weight)
-                coded = frozen.spread_blocks(flags, *q.shape[1:])
+                coded = spread_blocks(flags, *q.shape[1:])
                 self._add_symbols(at, scale[coded], q[coded], item.weight)
                 if level != LOW:
                     values = item.values[level][:, plane.component, plane.orientation]

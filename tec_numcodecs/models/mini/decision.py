@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tec_numcodecs.blocks import block_shape, block_sum, spread_blocks
 from tec_numcodecs.models.mini import prior as frozen
 from tec_numcodecs.models.mini.prior import Plane, Prior
 from tec_numcodecs.models.mini.quantiser import STEP_UNIT, steps
@@ -84,18 +85,18 @@ class Decider:
         """Set blocks to zero whose coefficients do not earn what coding the block costs."""
         rows = self._prior.rows_of_flags(self._octave, plane, scale)
         flags = self._bits[rows, :2]  # (blocks, 2)
-        shape = frozen.block_shape(scale.shape)
-        earned = frozen.block_sum(gain).ravel()
-        occupied = (frozen.block_sum(q != 0) > 0).ravel()
+        shape = block_shape(scale.shape)
+        earned = block_sum(gain).ravel()
+        occupied = (block_sum(q != 0) > 0).ravel()
         candidates = np.flatnonzero(occupied & (earned < LAGRANGIAN * 64))
         if candidates.size:
             zeros = self._bits[self._prior.rows_of(self._octave, plane, scale), 0]
-            inside = frozen.block_sum(
+            inside = block_sum(
                 zeros.reshape(scale.shape)
             ).ravel()  # bits of an all-zero block, coded in full
             price = LAGRANGIAN * (inside + flags[:, 1] - flags[:, 0])
             occupied[candidates] = earned[candidates] > price[candidates]
-        keep = frozen.spread_blocks(occupied.reshape(shape), *q.shape[1:])
+        keep = spread_blocks(occupied.reshape(shape), *q.shape[1:])
         return np.where(keep, q, 0)
 
 

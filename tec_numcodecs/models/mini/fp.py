@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs import rans
+from tec_numcodecs.blocks import block_shape, block_sum, spread_blocks
 from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.base import Cube, Geometry, Latents, Model, Rate
 from tec_numcodecs.models.mini import prior as frozen
@@ -156,12 +157,12 @@ class MiniFP(Model):
         self, octave: int, plane: Plane, scale: Int32Array, values: Int32Array
     ) -> Iterator[Stage]:
         """Block flags, symbols and their raw low bits of one plane (N, h, w)."""
-        flags = frozen.block_sum(values != 0) > 0
+        flags = block_sum(values != 0) > 0
         flag_rows = self._prior.rows_of_flags(octave, plane, scale)
         yield flags.ravel().astype(np.int32), flag_rows
         if not flags.any():
             return
-        coded = frozen.spread_blocks(flags, *values.shape[1:])
+        coded = spread_blocks(flags, *values.shape[1:])
         values, scale = values[coded], scale[coded]
         raw = frozen.raw_bits(scale).astype(np.int32)
         yield values >> raw, self._prior.rows_of(octave, plane, scale)
@@ -205,8 +206,8 @@ class MiniFP(Model):
         flags = decoder.pull(self._prior.rows_of_flags(octave, plane, scale), tables) != 0
         if not flags.any():
             return values
-        blocks = flags.reshape(frozen.block_shape(scale.shape))
-        coded = frozen.spread_blocks(blocks, *scale.shape[1:])
+        blocks = flags.reshape(block_shape(scale.shape))
+        coded = spread_blocks(blocks, *scale.shape[1:])
         inside = scale[coded]
         raw = frozen.raw_bits(inside).astype(np.int32)
         symbols = decoder.pull(self._prior.rows_of(octave, plane, inside), tables)

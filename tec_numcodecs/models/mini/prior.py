@@ -16,18 +16,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tec_numcodecs.blocks import block_sum
 from tec_numcodecs.models.mini.quantiser import LEVELS
 from tec_numcodecs.models.mini.transform import LOW, Coefficients
 from tec_numcodecs.rans import Tables
 
 Int32Array = NDArray[np.int32]
 
-BLOCK = 8
 #: Magnitudes enter the context no larger than this.
 CLIP = 1023
 #: Parent, component before, the one before that, all components before, orientation before, the
@@ -281,26 +280,6 @@ def flag_bins(scale: Int32Array) -> NDArray[np.uint8]:
     sums = block_sum(scale).astype(np.float64)  # below 2^24: exact
     mantissa, exponent = np.frexp(np.maximum(sums, 1.0))  # value = mantissa * 2^exponent
     return (2 * (exponent - 1) + (mantissa >= 0.75)).astype(np.uint8)
-
-
-def block_sum(x: NDArray[Any]) -> NDArray[Any]:
-    """Sums over blocks of 8 x 8, cut off at the edges: (N, h, w) -> (N, ceil(h/8), ceil(w/8))."""
-    _, h, w = x.shape
-    n, rows, columns = block_shape(x.shape)
-    if (h, w) != (rows * BLOCK, columns * BLOCK):
-        x = np.pad(x, ((0, 0), (0, rows * BLOCK - h), (0, columns * BLOCK - w)))
-    return np.asarray(x.reshape(n, rows, BLOCK, columns, BLOCK).sum(axis=(2, 4)))
-
-
-def block_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Number of blocks of a plane: (N, h, w) -> (N, ceil(h / 8), ceil(w / 8))."""
-    n, h, w = shape
-    return n, -(-h // BLOCK), -(-w // BLOCK)
-
-
-def spread_blocks(flags: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
-    """Block flags to coefficients: (N, H, W) -> (N, height, width)."""
-    return flags.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2)[:, :height, :width]
 
 
 def _eight_neighbours(m: Int32Array) -> Int32Array:

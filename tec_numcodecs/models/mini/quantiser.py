@@ -146,3 +146,8 @@ def rate_index_of(lam: float) -> int:
         allowed=f"{low:.3g} (smallest) to {high:.3g} (best)",
         fix="pass lam=20 for a start, or max_error=0 for lossless",
     )
+
+
+def rate_index_of_step(step: float) -> int:
+    """Rate index, 1 to 223, whose step in DN comes nearest."""
+    return min(max(round(16 * math.log2(max(step, 1.0))), 1), MAX_RATE_INDEX)

@@ -1,0 +1,30 @@
+"""Planes in blocks of 8 x 8, cut off at the right and lower edges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 8
+
+
+def block_sum(x: NDArray[Any]) -> NDArray[Any]:
+    """Sums over blocks of 8 x 8, cut off at the edges: (N, h, w) -> (N, ceil(h/8), ceil(w/8))."""
+    _, h, w = x.shape
+    n, rows, columns = block_shape(x.shape)
+    if (h, w) != (rows * BLOCK, columns * BLOCK):
+        x = np.pad(x, ((0, 0), (0, rows * BLOCK - h), (0, columns * BLOCK - w)))
+    return np.asarray(x.reshape(n, rows, BLOCK, columns, BLOCK).sum(axis=(2, 4)))
+
+
+def block_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Number of blocks of a plane: (N, h, w) -> (N, ceil(h / 8), ceil(w / 8))."""
+    n, h, w = shape
+    return n, -(-h // BLOCK), -(-w // BLOCK)
+
+
+def spread_blocks(blocks: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """One value a block to one a sample: (N, H, W) -> (N, height, width)."""
+    return blocks.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2)[:, :height, :width]
