@@ -89,7 +89,7 @@ def quantise(x: Tensor, limit: int = LEFT_LIMIT) -> tuple[Tensor, Tensor]:
         float64 [..., 1], powers of two.
     """
     exponent = scale_exponent(torch.amax(torch.abs(x), dim=-1, keepdim=True), limit)
-    return torch.round(x * power_of_two(-exponent)), power_of_two(exponent)
+    return (x * power_of_two(-exponent)).round_(), power_of_two(exponent)
 
 
 def freeze(weight: Tensor) -> Matrix:
@@ -118,8 +118,8 @@ class Linear:
         rows = x.reshape(-1, x.shape[-1])
         integers, scale = quantise(rows)
         out = product(integers, self.matrix)  # (rows, N), whole numbers
-        out = (out * scale) * self.matrix.scale  # powers of two: exact
-        out = out + self.bias
+        out = out.mul_(scale).mul_(self.matrix.scale)  # powers of two: exact
+        out = out.add_(self.bias)
         return out.reshape(*x.shape[:-1], out.shape[-1])
 
 
@@ -309,18 +309,18 @@ def whole_exp(fall: Tensor) -> Tensor:
     2e-6 of the true value, relatively, before the rounding.
     """
     end = float(exact_tables.EXP_END << exact_tables.EXP_GRID_BITS)
-    fixed = torch.clamp(fall * (_LOG2_E * (1 << exact_tables.EXP_GRID_BITS)), max=end)
-    return torch.floor(_interpolate(fixed, *_exp_tables(fall.device)))
+    fixed = (fall * (_LOG2_E * (1 << exact_tables.EXP_GRID_BITS))).clamp_(max=end)
+    return _interpolate(fixed, *_exp_tables(fall.device)).floor_()
 
 
 def _interpolate(position: Tensor, table: Tensor, slope: Tensor) -> Tensor:
-    """Interpolate a table of whole numbers at float64 positions >= 0 within it."""
-    index = torch.floor(position)
-    rest = position - index  # exact
-    where = index.to(torch.int32).reshape(-1)
-    low = torch.index_select(table, 0, where).reshape(position.shape)
-    step = torch.index_select(slope, 0, where).reshape(position.shape)
-    return low + step * rest
+    """Interpolate a table of whole numbers at float64 positions >= 0 within it; spends them."""
+    flat = position.reshape(-1)
+    index = torch.floor(flat)
+    where = index.to(torch.int32)
+    rest = flat.sub_(index)  # exact
+    step = torch.index_select(slope, 0, where).mul_(rest)
+    return step.add_(torch.index_select(table, 0, where)).reshape(position.shape)
 
 
 # --- elementwise -----------------------------------------------------------------------------
@@ -354,9 +354,9 @@ def gelu(x: Tensor) -> Tensor:
     1e-6 of the exact function everywhere.
     """
     grid = float(1 << exact_tables.GELU_GRID_BITS)
-    position = torch.clamp(torch.abs(x) * grid, max=exact_tables.GELU_END * grid)
-    dip = _interpolate(position, *_gelu_tables(x.device))
-    return relu(x) - dip * (2.0**-exact_tables.GELU_BITS)
+    position = torch.abs(x).mul_(grid).clamp_(max=exact_tables.GELU_END * grid)
+    dip = _interpolate(position, *_gelu_tables(x.device)).mul_(2.0**-exact_tables.GELU_BITS)
+    return relu(x).sub_(dip)
 
 
 def threshold_index(x: Tensor, thresholds: Tensor, fraction_bits: int = 16) -> Tensor:

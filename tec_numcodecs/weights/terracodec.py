@@ -174,7 +174,7 @@ def import_checkpoint(
 
 
 def load(path: Path, sha256: str) -> Model:
-    """Load a frozen checkpoint; its tensors stay in the file until they are used.
+    """Load a frozen checkpoint.
 
     Raises
     ------
@@ -191,7 +191,8 @@ def load(path: Path, sha256: str) -> Model:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             origin = _origin(path, file.metadata())
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            # Copies: what a carrier rearranges must not stay in memory as pages of the file too.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise WeightsError(f"weights file {path.name}: {error}") from error
     _, kind = _ARCHITECTURES[origin.model]

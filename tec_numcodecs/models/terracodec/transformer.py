@@ -18,7 +18,8 @@ from tec_numcodecs import exact
 from tec_numcodecs.models.terracodec import checkpoint, frozen
 
 HEADS = 16
-WINDOWS_TOGETHER = 16  # windows that go through a stack at once: bounds memory, not results
+WINDOWS_TOGETHER = 8  # windows that go through a stack at once: bounds memory, not results
+ROWS_TOGETHER = 256  # tokens that go through a perceptron at once: what a cache holds
 
 _ATTENTIONS = ("self_attention", "cross_attention")
 _PROJECTIONS = ("q", "k", "v", "proj")
@@ -110,7 +111,8 @@ class Perceptron:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map [W, n, d] to [W, n, d]."""
-        return self.second(exact.gelu(self.first(x)))
+        rows = x.reshape(-1, x.shape[-1]).split(ROWS_TOGETHER)
+        return torch.cat([self.second(exact.gelu(self.first(r))) for r in rows]).reshape(x.shape)
 
 
 @dataclass(frozen=True)
