@@ -39,23 +39,27 @@ DTYPES = {1: "u2", 2: "i2", 3: "f4"}
 SENSORS = {1: "sentinel-2-l2a", 2: "sentinel-2-l1c"}
 
 
-def load_weights(path: str | Path, *, sha256: str | None = None) -> dict[str, Array]:
-    """Read a weights file and, if its digest is given, check it.
+class WeightsFile(dict[str, Array]):
+    """Tensors of a weights file by name, and the SHA-256 of the file."""
+
+    sha256: bytes
+
+
+def load_weights(path: str | Path) -> WeightsFile:
+    """Read a weights file; `decode` then refuses chunks that name another one.
 
     Raises
     ------
     WeightsError
-        If the file is unreadable or another one than the digest says.
+        If the file is unreadable.
     """
     try:
         data = Path(path).read_bytes()
-        tensors = load_safetensors(data)
+        weights = WeightsFile(load_safetensors(data))
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: {error}", allowed="a readable safetensors file") from error
-    found = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise WeightsError(f"{path} has SHA-256 {found}", allowed=sha256)
-    return tensors
+    weights.sha256 = hashlib.sha256(data).digest()
+    return weights
 
 
 def decode(chunk: bytes, weights: Weights, *, max_samples: int = 1 << 28) -> Array:
@@ -66,8 +70,8 @@ def decode(chunk: bytes, weights: Weights, *, max_samples: int = 1 << 28) -> Arr
     chunk
         The whole chunk.
     weights
-        Tensors of the weights file that the chunk names; not used (and may be empty) if the chunk
-        is empty or lossless.
+        Tensors of the weights file that the chunk names, best from `load_weights`; not used (and
+        may be empty) if the chunk is empty or lossless.
     max_samples
         A chunk that claims more samples is refused before memory is allocated for it.
 
@@ -83,7 +87,7 @@ def decode(chunk: bytes, weights: Weights, *, max_samples: int = 1 << 28) -> Arr
     UnsupportedFormat
         If a version, model or section is none that this reader knows.
     WeightsError
-        If a tensor is missing.
+        If the weights are others than the chunk's, or a tensor is missing.
     """
     header = read_header(chunk, max_samples)
     if header.mode == LOSSLESS:
@@ -127,6 +131,11 @@ def decode_symbols(
 def _decode_latents(header: Header, weights: Weights) -> tuple[Setting, Latents]:
     if header.model != 1:
         raise UnsupportedFormat(f"model {header.model}", allowed="1 (fp), in this reader")
+    if isinstance(weights, WeightsFile) and weights.sha256[:8] != header.weights_digest:
+        raise WeightsError(
+            f"weights {weights.sha256[:8].hex()}", allowed=f"those the chunk names, "
+            f"{header.weights_digest.hex()}", fix="load the file whose SHA-256 begins so",
+        )  # fmt: skip
     require(header.sensor, "latents of no sensor")
     sensor, bands = SENSORS[header.sensor], sorted(header.bands)
     setting = Setting(header.shape, sensor, bands, header.rate_index)
