@@ -12,6 +12,7 @@ import torch
 from tec_numcodecs.sensors import get_sensor
 from tec_numcodecs.training import data
 from tec_numcodecs.training.augment import Sampler
+from tec_numcodecs.training.codebooks import read_codebooks
 from tec_numcodecs.training.likelihood import Mixture
 from tec_numcodecs.training.loop import Settings, Trainer
 from tec_numcodecs.training.network import ContextNet
@@ -31,9 +32,9 @@ def main() -> None:
         val = data.read_directory(Path(arguments.data), "val")
     else:
         train = val = data.read_cube(arguments.data)
+    books = read_codebooks(arguments.codebooks)
     spectra = {
-        "sentinel-2-l2a": Spectra(get_sensor("sentinel-2-l2a"), np.load(arguments.book_l2a), 0),
-        "sentinel-2-l1c": Spectra(get_sensor("sentinel-2-l1c"), np.load(arguments.book_l1c), 16),
+        name: Spectra(get_sensor(name), book, first) for name, (first, book) in books.items()
     }
     net, mixture = ContextNet(), Mixture()
     crops = tiles(val)
@@ -76,8 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--start", help="checkpoint whose averaged weights to begin with")
     parser.add_argument("--fake-from", type=float, default=0.7)
     parser.add_argument("--optimised-from", type=float, default=0.4)
-    parser.add_argument("--book-l2a", required=True)
-    parser.add_argument("--book-l1c", required=True)
+    parser.add_argument("--codebooks", help="weights file to take them from; default: bundled")
     return parser
 
 

@@ -1,0 +1,1 @@
+"""The mini family: one fixed integer transform, four entropy models."""

@@ -94,6 +94,8 @@ class MiniElic(Model):
     #: format.
     dates_together = 4
     header_width = ENTRIES
+    #: How the encoder quantises; training watches it.
+    deciding = Deciding
 
     def __init__(self, arrays: Arrays) -> None:
         self._arrays = arrays
@@ -102,7 +104,8 @@ class MiniElic(Model):
             starts=np.asarray(arrays["tables.starts"], np.int64),
             minimum=np.asarray(arrays["tables.minimum"], np.int32),
         )
-        self._prices = Prices(self._tables)
+        self._offsets = np.asarray(arrays["offsets"], np.int8)
+        self._prices = Prices(self._tables, self._offsets)
         self._transforms: dict[tuple[int, tuple[int, ...]], tuple[Transform, LevelTransform]] = {}
         self._networks: dict[tuple[int, str], ContextNetwork] = {}
 
@@ -173,7 +176,9 @@ class MiniElic(Model):
     ) -> tuple[NDArray[np.int64], list[tuple[Stage, Int32Array]], Visited]:
         """Encoder: header, stages and reconstruction of a block."""
         header = found.entries[block.dates].astype(np.int64)
-        decide = Deciding(take_dates(found, block.dates), batch.rates[block.dates], self._prices)
+        decide = self.deciding(
+            take_dates(found, block.dates), batch.rates[block.dates], self._prices
+        )
         visited = self._visit(batch, block, header, past, decide)
         return header, decide.stages, visited
 
@@ -265,8 +270,7 @@ class MiniElic(Model):
         if key not in self._networks:
             self._networks[key] = ContextNetwork(self._arrays, len(geometry.bands), device)
         first = int(self._arrays[f"codebook.first.{geometry.sensor.name}"].item())
-        offsets = np.asarray(self._arrays["offsets"], np.int8)
-        return Walker(self._networks[key], self._transform(geometry)[1], first, offsets)
+        return Walker(self._networks[key], self._transform(geometry)[1], first, self._offsets)
 
 
 def _batches(geometries: Sequence[Geometry], rates: Sequence[Rate]) -> Iterator[Batch]:

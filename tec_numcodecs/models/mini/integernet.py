@@ -106,7 +106,7 @@ def read_layer(
     return Layer(
         weight.to(device).contiguous(memory_format=torch.channels_last),
         torch.as_tensor(shifted, dtype=torch.float32, device=device),
-        _is_plain(weight.shape, peak, device),
+        is_plain(weight.shape, peak, device),
     )
 
 
@@ -142,7 +142,7 @@ def shifted_products(x: Tensor, weight: Tensor) -> Tensor:
     return placed.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
-def _is_plain(shape: torch.Size, peak: int, device: torch.device) -> bool:
+def is_plain(shape: torch.Size, peak: int, device: torch.device) -> bool:
     """Whether the machine's convolution of this shape is exact on the hardest inputs."""
     if device.type != "cpu":
         return False  # which algorithm runs depends on shapes and libraries; products are safe

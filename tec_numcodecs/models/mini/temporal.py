@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs.models.mini.context import ENTRIES, Batch, Block, MiniElic, take_dates
-from tec_numcodecs.models.mini.stagecoders import LAGRANGIAN, Deciding
+from tec_numcodecs.models.mini.stagecoders import LAGRANGIAN
 from tec_numcodecs.models.mini.transform import LOW, Coefficients
 from tec_numcodecs.models.mini.walk import Int32Array, Job, Stage, Visited
 
@@ -119,7 +119,7 @@ class MiniTT(MiniElic):
     ) -> tuple[NDArray[np.int64], list[tuple[Stage, Int32Array]], Visited, NDArray[np.float64]]:
         """Header, stages, reconstruction and cost of the dates with these picks."""
         header = np.concatenate([own.entries.astype(np.int64), picks[:, None]], axis=1)
-        decide = Deciding(own, batch.rates[block.dates], self._prices)
+        decide = self.deciding(own, batch.rates[block.dates], self._prices)
         visited = self._visit(batch, block, header, past, decide)
         return header, decide.stages, visited, decide.distortion + LAGRANGIAN * decide.bits()
 
