@@ -318,7 +318,7 @@ def _without_coder(model: TemporalTransformer) -> None:
 
 def test_windows_match_the_published_patcher() -> None:
     patcher_module = pytest.importorskip("terracodec.temporaltransformer.patcher")
-    patcher = patcher_module.Patcher(4)
+    patcher = patcher_module.Patcher(4, pad_mode="reflect")
     image = torch.arange(2 * 3 * 16 * 12, dtype=torch.float32).reshape(2, 3, 16, 12)
     ours = windows.neighbourhoods(image, 8, 4)
     theirs = patcher(image, 8)[0]

@@ -68,7 +68,9 @@ class GDN(nn.Module):
         """Map [B, C, H, W] to the same shape."""
         gamma = self.gamma_reparam(self.gamma)[:, :, None, None]
         norm = nn.functional.conv2d(x * x, gamma, self.beta_reparam(self.beta))
-        return x * torch.sqrt(norm) if self.inverse else x * torch.rsqrt(norm)
+        # In place, here and below: these networks only infer, and fresh memory costs more than
+        # the arithmetic.
+        return (norm.sqrt_() if self.inverse else norm.rsqrt_()).mul_(x)
 
 
 class ResidualUnit(nn.Module):
@@ -79,15 +81,16 @@ class ResidualUnit(nn.Module):
         half = channels // 2
         self.conv = nn.Sequential(
             conv(channels, half, 1, 1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             conv(half, half, 3, 1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             conv(half, channels, 1, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, H, W] to the same shape."""
-        return torch.relu(self.conv(x) + x)
+        out: Tensor = self.conv(x)
+        return out.add_(x).relu_()
 
 
 class ResidualBottleneck(nn.Module):
@@ -102,9 +105,9 @@ class ResidualBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, H, W] to the same shape."""
-        inner = torch.relu(self.conv2(torch.relu(self.conv1(x))))
+        inner = self.conv2(self.conv1(x).relu_()).relu_()
         outer: Tensor = self.conv3(inner)
-        return outer + x
+        return outer.add_(x)
 
 
 UnitType = type[ResidualUnit] | type[ResidualBottleneck]
@@ -122,8 +125,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, H, W] to the same shape."""
-        branch: Tensor = self.conv_a(x) * torch.sigmoid(self.conv_b(x))
-        return x + branch
+        branch: Tensor = self.conv_b(x).sigmoid_().mul_(self.conv_a(x))
+        return branch.add_(x)
 
 
 def deep_analysis(inputs: int, widths: tuple[int, int, int, int], unit: UnitType) -> nn.Sequential:
@@ -182,7 +185,7 @@ def run_float(network: nn.Module, x: Tensor) -> Tensor:
         return out
 
 
-def run_frames(network: nn.Module, x: Tensor, budget: int = 1 << 19) -> Tensor:
+def run_frames(network: nn.Module, x: Tensor, budget: int = 1 << 16) -> Tensor:
     """Run a transform on [T, C, H, W] a few frames at a time, so that memory stays flat in T.
 
     Parameters

@@ -210,7 +210,11 @@ class TemporalContext:
             yield i, i + 1
 
     def rows(self, mean: Tensor, scale: Tensor) -> Tensor:
-        """Return the table row of each latent, int64: the fraction of its mean, and its scale."""
+        """Return the table row of each latent, int64: the fraction of its mean, and its scale.
+
+        Both are the nearest bin, as in the likelihood that the networks were trained with; the
+        published coder truncates them (and FlexTEC's squashes the scale), for a few bits more.
+        """
         fraction = mean - whole(mean)
         bins = torch.floor((fraction + 0.5) * float(tables.MEAN_BINS) + 0.5)
         bins = torch.clamp(bins, 0, tables.MEAN_BINS - 1).to(torch.int64)
