@@ -26,9 +26,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, UnsupportedFormat, WeightsError
-from tec_numcodecs.reference_fp import MEANS, Ints, Latents, Setting, decode_latents
+from tec_numcodecs.reference_fp import MEANS, Latents, Setting, decode_latents
 from tec_numcodecs.reference_fp import synthesise as synthesise_fp
-from tec_numcodecs.reference_rans import require
+from tec_numcodecs.reference_rans import read_residual, require
 
 Array = NDArray[Any]
 Weights = Mapping[str, Array]
@@ -97,7 +97,11 @@ def decode(chunk: bytes, weights: Weights, *, max_samples: int = 1 << 28) -> Arr
         setting, latents = _decode_latents(header, weights)
         dn = synthesise_fp(latents, setting, weights)  # planes in the sensor's order
         planes = [setting.bands.index(band) for band in header.bands]
-        samples = _to_samples(dn[:, planes], header)
+        with np.errstate(all="ignore"):  # binary64 and binary32, to infinity and beyond
+            samples = _to_samples(dn[:, planes] * header.scale + header.offset, header)
+            if RESIDUAL in header.sections:
+                q, step = read_residual(header.sections[RESIDUAL], header.shape)
+                samples = _to_samples(samples + q * step, header)
     else:
         require((nodata | nan).all(), "an empty chunk whose masks leave pixels out")
         samples = np.zeros(header.shape, header.dtype.newbyteorder("="))
@@ -209,9 +213,7 @@ def read_header(chunk: bytes, max_samples: int = 1 << 28) -> Header:
         raise UnsupportedFormat(f"chunk format version {version}", allowed="1")
     require(mode <= LOSSLESS and dtype & 127 in DTYPES, f"mode {mode}, data type {dtype}")
     byte_order = ">" if dtype & 128 else "<"
-    if mode == MODEL and present & 1 << RESIDUAL:
-        raise UnsupportedFormat("a chunk with a residual", fix="use a newer reader")
-    must, may = {EMPTY: (0, 0b11), MODEL: (0b100, 0b111), LOSSLESS: (0b10000, 0b10000)}[mode]
+    must, may = {EMPTY: (0, 0b11), MODEL: (0b100, 0b1111), LOSSLESS: (0b10000, 0b10000)}[mode]
     require(present & must == must and not present & ~may, f"sections {present:#b} in mode {mode}")
     T, C, H, W = (cursor.varint() for _ in range(4))
     require(all(1 <= n <= 1 << 24 for n in (T, C, H, W)), f"shape {(T, C, H, W)}")
@@ -221,6 +223,7 @@ def read_header(chunk: bytes, max_samples: int = 1 << 28) -> Header:
     scale, offset, nodata = _read_scaling(cursor)
     model, exact, digest, rate, _, crc = cursor.unpack("BB8sHBI") if mode == MODEL else (0,) * 6
     require(model <= 4 and exact <= 1 and (mode != MODEL or model), f"model {model}")
+    require(exact or not present & 1 << RESIDUAL, "a residual on pixels that are not exact")
     numbers = [i for i in range(5) if present >> i & 1]
     lengths = [cursor.varint() for _ in numbers]
     sections = {i: cursor.take(n) for i, n in zip(numbers, lengths, strict=True)}
@@ -318,14 +321,13 @@ def _nodata_sample(header: Header) -> Any:
     return int(nodata) if nodata.is_integer() and limits.min <= nodata <= limits.max else None
 
 
-def _to_samples(dn: Ints, header: Header) -> Array:
+def _to_samples(values: Array, header: Header) -> Array:
+    """Round binary64 values to the dtype; what equals nodata moves by one value."""
     dtype = header.dtype.newbyteorder("=")
     limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
-    with np.errstate(over="ignore"):
-        values = dn.astype(np.float64) * header.scale + header.offset
-        if dtype.kind != "f":
-            values = np.clip(np.rint(values), limits.min, limits.max)
-        samples = values.astype(dtype)
+    if dtype.kind != "f":
+        values = np.rint(np.clip(values, limits.min, limits.max))
+    samples = values.astype(dtype)
     nodata = _nodata_sample(header)
     if nodata is not None:
         up = nodata != limits.max

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs.errors import WeightsError
-from tec_numcodecs.reference_rans import RansDecoder, require
+from tec_numcodecs.reference_rans import Ints, RansDecoder, require
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Weights = Mapping[str, NDArray[Any]]
 
@@ -90,19 +89,11 @@ class _PlaneDecoder:
         self.bias = tensor(weights, "prior.bias")[o]
         self.coefficient_rows = tensor(weights, "prior.coefficient_rows")[g]
         self.flag_rows = tensor(weights, "prior.flag_rows")[g]
-        self.cdf = tensor(weights, "prior.tables.cdf")
-        self.starts = tensor(weights, "prior.tables.starts")
-        self.minimum = tensor(weights, "prior.tables.minimum")
-        self.rows: dict[int, tuple[list[int], int]] = {}
-
-    def _pull(self, rows: Ints) -> Ints:
-        symbols = []
-        for row in rows.ravel().tolist():
-            if row not in self.rows:
-                bounds = self.cdf[self.starts[row] : self.starts[row + 1]].tolist()
-                self.rows[row] = [*bounds, 1 << 16], int(self.minimum[row])
-            symbols.append(self.rans.symbol(*self.rows[row]))
-        return np.array(symbols, np.int64).reshape(rows.shape)
+        cdf = tensor(weights, "prior.tables.cdf").tolist()
+        starts = tensor(weights, "prior.tables.starts").tolist()
+        minimum = tensor(weights, "prior.tables.minimum").tolist()
+        spans = zip(starts[:-1], starts[1:], minimum, strict=True)
+        self.table = [([*cdf[first:end], 1 << 16], low) for first, end, low in spans]
 
     def plane(self, level: int, c: int, orientation: int, features: Ints) -> tuple[Ints, Ints]:
         """Decode one plane of all dates: integers and rows (T, h, w); features (12, T, h, w)."""
@@ -114,7 +105,7 @@ class _PlaneDecoder:
         S = np.maximum(S, 1)  # (T, ceil(h / 8), ceil(w / 8))
         n = _floor_log2(S)
         half = (2 * S >> n) - 2  # 1 if S >= 3 * 2^(n - 1), else 0
-        flags = self._pull(self.flag_rows[level, 2 * n + half])
+        flags = self.rans.pull(self.flag_rows[level, 2 * n + half], self.table)
         require(((flags == 0) | (flags == 1)).all(), "a flag that is neither 0 nor 1")
         coded = flags.repeat(8, 1).repeat(8, 2)[:, :h, :w] == 1
 
@@ -122,7 +113,7 @@ class _PlaneDecoder:
         bins = np.where(E < 4, 0, 1 + 4 * (n - 2) + ((E >> np.maximum(n - 2, 0)) & 3))
         rows = self.coefficient_rows[level, bins]
         k = np.maximum(n - 10, 0)[coded]
-        symbols = self._pull(rows[coded])
+        symbols = self.rans.pull(rows[coded], self.table)
         require((np.abs(symbols) <= LARGEST).all(), "a symbol above 2^22")
         low = np.zeros_like(symbols)
         low[k > 0] = [self.rans.raw(bits) for bits in k[k > 0].tolist()]

@@ -1,15 +1,23 @@
-"""Section 8 of FORMAT.md for :mod:`tec_numcodecs.reference`: the entropy decoder, step by step.
+"""Sections 8 and 8a of FORMAT.md for :mod:`tec_numcodecs.reference`: entropy coding, residual.
 
 Written from FORMAT.md alone, for reading rather than for speed.
 """
 
 from __future__ import annotations
 
+import math
+import struct
 from bisect import bisect_right
+from itertools import accumulate
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tec_numcodecs.errors import CorruptChunk
+
+Ints = NDArray[np.int64]
+#: Starts of a row's intervals, then 65536; its first direct symbol.
+Row = tuple[list[int], int]
 
 
 def require(condition: object, found: str) -> None:
@@ -22,6 +30,9 @@ def require(condition: object, found: str) -> None:
     """
     if not condition:
         raise CorruptChunk(found, allowed="what FORMAT.md says", fix="restore it from a copy")
+
+
+# ---------------------------------------------------------------------------- 8. Entropy coding
 
 
 class RansDecoder:
@@ -67,8 +78,8 @@ class RansDecoder:
         self.advance(v << (16 - k), 1 << (16 - k))
         return v
 
-    def symbol(self, bounds: list[int], minimum: int) -> int:
-        """Decode with a row: starts of its intervals, then 65536; its first direct symbol."""
+    def symbol(self, row: Row) -> int:
+        bounds, minimum = row
         k = bisect_right(bounds, self.slot()) - 1
         self.advance(bounds[k], bounds[k + 1] - bounds[k])
         escape = len(bounds) - 2
@@ -84,5 +95,71 @@ class RansDecoder:
         require(-(1 << 31) <= value < 1 << 31, "an escape of more than 32 bits")
         return value
 
+    def pull(self, rows: Ints, table: list[Row]) -> Ints:
+        """Decode one symbol for each row number, in C order."""
+        symbols = [self.symbol(table[row]) for row in rows.ravel().tolist()]
+        return np.array(symbols, np.int64).reshape(rows.shape)
+
     def finish(self) -> None:
         require(self.lanes == [1 << 16] and not self.words, "a rANS stream that goes on")
+
+
+# ----------------------------------------------------------------------- 8a. Residual (section 3)
+
+CLASSES = 24
+D = (
+    0, 512, 724, 1024, 1447, 2046, 2891, 4080, 5748, 8068, 11244, 15471,
+    20830, 27146, 33924, 40503, 46341, 51169, 54967, 57854, 59999, 61568, 62704, 63520,
+)  # fmt: skip
+
+
+def _row(weights: list[int], minimum: int) -> Row:
+    n, total = len(weights), sum(weights)
+    widths = [1 + weight * (65536 - n) // total for weight in weights]
+    widths[weights.index(max(weights))] += 65536 - sum(widths)
+    return [0, *accumulate(widths)], minimum
+
+
+def _residual_table() -> list[Row]:
+    table = []
+    for k in range(CLASSES):
+        w = [1 << 40]
+        for _ in range(40):
+            w.append(w[-1] * D[k] >> 16)
+        escape = 2 * (w[40] * D[k] // (65536 - D[k]))
+        table.append(_row([*w[:0:-1], *w, escape], -40))
+    for k in range(CLASSES):
+        weights = [65536 // (1 + abs(j - k)) ** 3 + 64 for j in range(CLASSES)]
+        table.append(_row([*weights, 1], 0))
+    return table
+
+
+def read_residual(
+    section: bytes, shape: tuple[int, int, int, int]
+) -> tuple[Ints, NDArray[np.float64]]:
+    """Decode section 3 of a chunk: q (T, C, H, W) and the steps (1 or C, 1, 1).
+
+    Raises
+    ------
+    CorruptChunk
+        If it is damaged.
+    """
+    T, C, H, W = shape
+    n = section[0] if section else 0
+    require(n in {1, C} and len(section) > 8 * n, "a residual without its steps")
+    steps = np.array(struct.unpack_from(f"<{n}d", section, 1))
+    require(all(math.isfinite(step) and step > 0 for step in steps), "an impossible step")
+    rans, table = RansDecoder(section[1 + 8 * n :]), _residual_table()
+    q = np.zeros(shape, np.int64)
+    classes = np.zeros((T, -(-H // 8), -(-W // 8)), np.int64)
+    for c in range(C):
+        # Each class is coded in the row of the same block in the band before.
+        classes = rans.pull(CLASSES + classes, table)
+        require(((classes >= 0) & (classes < CLASSES)).all(), "a class above 23")
+        rows = classes.repeat(8, 1).repeat(8, 2)[:, :H, :W]
+        plane = np.zeros((T, H, W), np.int64)
+        plane[rows > 0] = rans.pull(rows[rows > 0], table)
+        q[:, c] = plane
+    require((np.abs(q) <= 1 << 20).all(), "a residual above 2^20")
+    rans.finish()
+    return q, steps[:, None, None]
