@@ -7,6 +7,7 @@
 #   make test-train   tests that need compressai and terracodec, in an environment of their own
 #   make test-numpy1  the tests of `make test` with numpy 1.26, in that same environment
 #   make bench        speed and memory against other codecs
+#   make bench-train  the same with TerraCodec's FP, in the environment of test-train
 #   make bench-rd     rate and distortion against other codecs
 #   make notebooks    execute the notebooks into build/notebooks
 #   make clean        remove everything that these targets made
@@ -31,7 +32,7 @@ PIP := -m pip --disable-pip-version-check --quiet --quiet
 PACKAGES := $(wildcard tec_numcodecs tec_xarray)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lint test test-all test-train test-numpy1 bench bench-rd notebooks clean
+.PHONY: help demo lint test test-all test-train test-numpy1 bench bench-train bench-rd notebooks clean
 
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
@@ -58,10 +59,14 @@ test-numpy1: $(TRAIN)/.installed
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/entropy_coder.py
-	$(BIN)/python benchmarks/speed.py $(ARGS)
+	$(BIN)/python -m benchmarks.speed $(ARGS)
 
+bench-train: $(TRAIN)/.installed-bench
+	$(TRAIN)/bin/python -m benchmarks.speed --terracodec $(ARGS)
+
+# The scene in the package. Others: make bench-rd ARGS="--split val --data DIR"
 bench-rd: $(VENV)/.installed-bench
-	$(BIN)/python benchmarks/rate_distortion.py $(ARGS)
+	$(BIN)/python -m benchmarks.rd $(ARGS)
 
 notebooks: $(VENV)/.installed-notebooks
 	mkdir -p build/notebooks
@@ -100,6 +105,10 @@ $(TRAIN)/.installed: $(INPUTS) .ci/torchvision_on_cpu.py
 	$(TRAIN)/bin/python $(PIP) install --group oracle --editable ".[train,test]"
 	$(TRAIN)/bin/python .ci/torchvision_on_cpu.py
 	$(TRAIN)/bin/python -c "import compressai, terracodec"
+	@touch $@
+
+$(TRAIN)/.installed-bench: $(TRAIN)/.installed
+	$(TRAIN)/bin/python $(PIP) install --group bench
 	@touch $@
 
 clean:
