@@ -38,15 +38,21 @@ class Scaling:
     nodata: float | None = None
 
     @classmethod
-    def of(cls, codec: Mapping[str, Any], cube: xr.DataArray) -> Scaling:
-        """Read it from a codec's configuration, or judge by the dtype where there is none."""
-        reflectance = cube.dtype.kind == "f"
+    def of(cls, codec: Mapping[str, Any], dtype: np.dtype[Any], cube: xr.DataArray) -> Scaling:
+        """Read it from a codec's configuration, or judge by the dtype where there is none.
+
+        Integers that xarray made floats of (`mask_and_scale`) have been scaled by CF attributes
+        already, which are in the encoding then; NaN marks what is missing in them.
+        """
+        reflectance = dtype.kind == "f"
+        scale = float(codec.get("scale", 1 / DN_PER_REFLECTANCE if reflectance else 1.0))
+        offset = float(codec.get("offset", 0.0))
         nodata = codec.get("nodata", cube.attrs.get("nodata"))
-        return cls(
-            scale=float(codec.get("scale", 1 / DN_PER_REFLECTANCE if reflectance else 1.0)),
-            offset=float(codec.get("offset", 0.0)),
-            nodata=None if nodata is None else float(nodata),
-        )
+        if dtype.kind in "iu" and cube.dtype.kind == "f":
+            factor = float(cube.encoding.get("scale_factor", 1.0))
+            shift = float(cube.encoding.get("add_offset", 0.0))
+            return cls(scale * factor, offset * factor + shift)
+        return cls(scale, offset, None if nodata is None else float(nodata))
 
     def apply(self, values: NDArray[Any]) -> tuple[Floats, Mask]:
         """Return DN as float64, and which samples are valid."""
@@ -62,7 +68,12 @@ class Scaling:
 
 
 def measure(
-    cube: xr.DataArray, reference: xr.DataArray, scaling: Scaling, *, dates: int, ssim: bool
+    cube: xr.DataArray,
+    reference: xr.DataArray,
+    scalings: tuple[Scaling, Scaling],
+    *,
+    dates: int,
+    ssim: bool,
 ) -> Tally:
     """Compare two cubes of one shape (T, C, H, W), `dates` dates at a time.
 
@@ -74,9 +85,9 @@ def measure(
     lazy = cube.chunks is not None or reference.chunks is not None
     for batch in _batches(regions):
         if lazy:
-            blocks = _on_dask(cube, reference, batch, scaling, ssim=ssim)
+            blocks = _on_dask(cube, reference, batch, scalings, ssim=ssim)
         else:
-            blocks = [_block(cube[r].values, reference[r].values, scaling, ssim) for r in batch]
+            blocks = [_block(cube[r].values, reference[r].values, scalings, ssim) for r in batch]
         for region, block in zip(batch, blocks, strict=True):
             total.add(block, (region[0].start, region[2].start, region[3].start))
     return total
@@ -86,7 +97,7 @@ def _on_dask(
     cube: xr.DataArray,
     reference: xr.DataArray,
     batch: list[Region],
-    scaling: Scaling,
+    scalings: tuple[Scaling, Scaling],
     *,
     ssim: bool,
 ) -> list[Tally]:
@@ -94,15 +105,18 @@ def _on_dask(
     from dask.delayed import delayed
 
     task = delayed(_block, pure=False)
-    tasks = [task(cube[r].data, reference[r].data, scaling, ssim) for r in batch]
+    tasks = [task(cube[r].data, reference[r].data, scalings, ssim) for r in batch]
     return list(compute(*tasks))  # type: ignore[no-untyped-call]
 
 
 def _block(
-    decoded: NDArray[Any], original: NDArray[Any], scaling: Scaling, ssim: bool
+    decoded: NDArray[Any],
+    original: NDArray[Any],
+    scalings: tuple[Scaling, Scaling],
+    ssim: bool,
 ) -> Tally:
-    dn, valid = scaling.apply(np.asarray(decoded))
-    original_dn, original_valid = scaling.apply(np.asarray(original))
+    dn, valid = scalings[0].apply(np.asarray(decoded))
+    original_dn, original_valid = scalings[1].apply(np.asarray(original))
     return tally(original_dn, dn, original_valid, valid, ssim=ssim)
 
 

@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.pixels import DN_LIMIT
 from tec_xarray._memo import LAYOUT, read_memo
 
 DN_PER_REFLECTANCE = 10_000.0
@@ -87,6 +88,7 @@ def judge(
         raise InvalidInput(f"units = {units!r}", allowed="'dn' or 'reflectance'")
     fill = _nodata(cube, source, nodata)
     integer = cube.dtype.kind in "iu"
+    sample = np.zeros(0, np.float32) if integer else _sample(cube, fill)
     if integer and units == "reflectance" and scale is None:
         raise InvalidInput(
             f"units = 'reflectance' for {cube.dtype} data",
@@ -98,7 +100,6 @@ def judge(
         found_scale, found_offset = (1.0, 0.0) if units == "reflectance" else stated
         units = units or "dn"
     else:
-        sample = _sample(cube, fill)
         if scale is None:
             units = _float_units(sample, units, offset or 0.0)
         elif units is None:
@@ -112,6 +113,8 @@ def judge(
     )
     if meaning.scale <= 0:
         raise InvalidInput(f"scale = {scale}", allowed="a number > 0", fix="value = DN * scale")
+    if not integer:
+        _check_range(sample, meaning)
     return meaning
 
 
@@ -220,7 +223,8 @@ def _cf_scale(cube: xr.DataArray) -> tuple[float, float]:
 
 def _float_units(sample: NDArray[np.floating], stated: str | None, offset: float) -> str:
     """Tell DN from reflectance by their size."""
-    top = float(np.percentile(np.abs(sample - offset), 99)) if sample.size else 0.0
+    # Of the bright side: fill values are mostly below.
+    top = float(np.percentile(sample - offset, 99)) if sample.size else 0.0
     looks = "reflectance" if 0 < top <= _REFLECTANCE_TOP else "dn" if top >= _DN_BOTTOM else None
     if stated is None and looks == "reflectance":
         return looks
@@ -246,6 +250,21 @@ def _float_units(sample: NDArray[np.floating], stated: str | None, offset: float
     return stated
 
 
+def _check_range(sample: NDArray[np.floating], meaning: Meaning) -> None:
+    """Refuse values that no reflectance has: a fill value that nobody mentioned, mostly."""
+    if not sample.size:
+        return
+    extremes = np.array([sample.min(), sample.max()], np.float64)
+    outside = np.abs((extremes - meaning.offset) / meaning.scale) >= DN_LIMIT
+    if outside.any():
+        value = float(extremes[outside][0])
+        raise InvalidInput(
+            f"a value of {value:.6g} as {meaning.units}, scale {meaning.scale:g}",
+            allowed=f"magnitudes below {DN_LIMIT:,} DN, and nodata",
+            fix=f"pass nodata={value:.6g} if it marks missing samples",
+        )
+
+
 def _sample(cube: xr.DataArray, nodata: int | float | str | None) -> NDArray[np.floating]:
     """Return valid values: of everything if it is in memory, else of windows, middle first."""
     if cube.chunks is None and isinstance(cube.variable._data, np.ndarray):  # noqa: SLF001
@@ -255,8 +274,7 @@ def _sample(cube: xr.DataArray, nodata: int | float | str | None) -> NDArray[np.
                 allowed="finite numbers, and NaN where there are no data",
                 fix="replace them: .where(numpy.isfinite(...))",
             )
-        step = max(1, round((cube.size / 1e6) ** 0.5))
-        return _valid(cube.values[..., ::step, ::step], nodata)
+        return _valid(cube.values, nodata)
     T, _, H, W = cube.shape
     for t in dict.fromkeys((T // 2, 0, T - 1)):
         for y, x in ((H // 2, W // 2), (0, 0), (H - 1, W - 1), (0, W - 1), (H - 1, 0)):

@@ -13,7 +13,7 @@ import zarr
 import zarr.errors
 import zarr.storage
 
-from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.errors import InvalidInput, TecError
 from tec_numcodecs.options import get_options
 from tec_xarray.layout import cube_of
 
@@ -51,6 +51,12 @@ class Target:
             if region is not None:
                 raise InvalidInput("region without store", fix="pass store=, too")
             return
+        if isinstance(self.store, zarr.storage.ZipStore) and not self.store.read_only:
+            raise InvalidInput(
+                "a zip file that is open for writing, which cannot be read back",
+                allowed="stores that can be read while they are written",
+                fix="leave store= away and write with .to_zarr(store, consolidated=False)",
+            )
         if region is None and self.mode == "w-" and self.exists():
             raise InvalidInput(
                 f"{self.label} holds a Zarr group already",
@@ -77,14 +83,21 @@ class Target:
             return False
         except zarr.errors.ContainsArrayError:
             return True
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(
+                f"store = {self.store!r}: {error}",
+                allowed="a path, a URL, or a Zarr store that can be read",
+            ) from error
         return True
 
     def open(self) -> zarr.Group:
         """Open the group for reading."""
-        # A store object keeps its own mode; a path is opened so that nothing can be created.
-        return zarr.open_group(
-            self.store, path=self.group, mode="r", storage_options=self.storage_options
-        )
+        return open_group(self.store, self.group, self.storage_options)
+
+
+def open_group(store: Any, group: str | None, storage_options: dict[str, Any] | None) -> zarr.Group:
+    """Open a group so that nothing can be created."""
+    return zarr.open_group(store, path=group, mode="r", storage_options=storage_options)
 
 
 def check_codec(cube: xr.DataArray, encoding: Mapping[str, Any], zarr_format: int) -> None:
@@ -104,7 +117,14 @@ def check_codec(cube: xr.DataArray, encoding: Mapping[str, Any], zarr_format: in
 
 
 def write(marked: xr.Dataset, target: Target) -> None:
-    """Write a marked dataset."""
+    """Write a marked dataset, after all metadata were written in memory without complaint.
+
+    Raises
+    ------
+    InvalidInput
+        An attribute or a variable beside the cube is nothing that Zarr can hold.
+    """
+    _rehearse(marked, target.zarr_format)
     with _settings():
         marked.to_zarr(
             target.store,
@@ -114,6 +134,24 @@ def write(marked: xr.Dataset, target: Target) -> None:
             consolidated=target.consolidated,
             storage_options=target.storage_options,
         )
+
+
+def _rehearse(marked: xr.Dataset, zarr_format: int) -> None:
+    """Write metadata and coordinates to memory, so that a refusal leaves no half a store."""
+    numbers = [name for name, array in marked.data_vars.items() if array.dtype.kind not in "OUST"]
+    # With a name of our own: dask would hash all values for one.
+    lazy = marked.assign({n: marked[n].chunk(token="rehearsal") for n in numbers})  # noqa: S106
+    try:
+        with _settings():
+            lazy.to_zarr(zarr.storage.MemoryStore(), zarr_format=zarr_format, compute=False)
+    except TecError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"something beside the bands cannot be stored: {error}",
+            allowed="what a plain to_zarr of the dataset accepts",
+            fix="change or drop that attribute or variable",
+        ) from error
 
 
 def write_region(marked: xr.Dataset, target: Target, region: Mapping[str, slice]) -> None:

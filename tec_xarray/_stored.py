@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import xarray as xr
 import zarr
 import zarr.errors
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray._store import configuration
+from tec_xarray._store import configuration, open_group
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Stored:
     ----------
     bytes, other_bytes : int
         Of the array with its metadata and shard indices, and of all else in its group.
-    itemsize : int
-        Bytes of a sample in memory, in the dtype stored.
+    dtype : numpy.dtype
+        Of the values stored; xarray may give others (mask_and_scale).
     chunks : tuple of int
         The shape of what is coded at once.
     codec : dict
@@ -31,7 +32,7 @@ class Stored:
 
     bytes: int
     other_bytes: int
-    itemsize: int
+    dtype: np.dtype[Any]
     chunks: tuple[int, ...]
     codec: dict[str, Any]
 
@@ -61,7 +62,7 @@ def find_stored(
         )
     path = group if group is not None else data.encoding.get("tec_group")
     try:
-        root = zarr.open_group(place, mode="r", path=path, storage_options=storage_options)
+        root = open_group(place, path, storage_options)
         array = root[str(cube.name)]
     except (FileNotFoundError, KeyError, zarr.errors.GroupNotFoundError) as error:
         raise InvalidInput(
@@ -78,7 +79,7 @@ def find_stored(
     return Stored(
         bytes=own,
         other_bytes=everything - own,
-        itemsize=array.dtype.itemsize,
+        dtype=np.dtype(array.dtype),
         chunks=tuple(array.chunks),
         codec=configuration(array),
     )

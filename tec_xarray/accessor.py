@@ -58,9 +58,9 @@ class TecAccessor:
 
 
 def _dataset(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
-    if isinstance(data, xr.Dataset):
-        return data
-    return data.to_dataset(name="reflectance" if data.name is None else data.name)
+    from tec_xarray.layout import as_dataset
+
+    return as_dataset(data)
 
 
 def register() -> None:

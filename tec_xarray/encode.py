@@ -27,7 +27,7 @@ from tec_xarray._store import (
     write,
     write_region,
 )
-from tec_xarray.layout import Bands, cube_of, to_cube
+from tec_xarray.layout import Bands, as_dataset, cube_of, to_cube
 
 Shape: TypeAlias = "Sequence[int] | Mapping[str, int]"
 
@@ -153,9 +153,9 @@ def compress(
         raise InvalidInput(f"zarr_format = {zarr_format!r}", allowed="2 or 3")
     target = Target(store, group, zarr_format, mode, consolidated, storage_options)
     target.check(region)
-    cubes = to_cube(data, bands=bands, sensor=sensor, variable=variable, name=name)
+    source = as_dataset(data)
+    cubes = to_cube(source, bands=bands, sensor=sensor, variable=variable, name=name)
     cube = cube_of(cubes)
-    source = data.to_dataset(name="data") if isinstance(data, xr.DataArray) else data
     _check_fresh(cube, source)
     _check_size(cube)
     names = [str(band) for band in cube[find_axes(cube).band].values]
@@ -372,6 +372,8 @@ def _resolution(times: xr.Variable) -> str:
 
 def _even(array: xr.DataArray, chunks: tuple[int, ...] | None) -> xr.DataArray:
     """Make dask chunks those that are stored, or at least equal, as Zarr needs them."""
+    if array.dtype.kind in "OUT":
+        return array.compute()  # labels; xarray would load text on dask, too, and warn
     if array.chunks is not None and chunks is not None:
         return array.chunk(dict(zip(array.dims, chunks, strict=True)))
     uneven = {

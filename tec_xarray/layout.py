@@ -65,7 +65,7 @@ def to_cube(
         No bands, unknown bands, the same band twice, bands of different shape or dtype, or
         dimensions that cannot be told apart.
     """
-    dataset = _as_dataset(data)
+    dataset = as_dataset(data)
     found = find_source(dataset, bands=bands, sensor=sensor, variable=variable)
     if found.cube is not None:
         return dataset.copy(deep=False)
@@ -175,7 +175,8 @@ def to_bands(data: xr.Dataset) -> xr.Dataset:
     return _with_scalars(rest.assign(pieces), memo)
 
 
-def _as_dataset(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
+def as_dataset(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
+    """Return a dataset as it is, an array as the only variable of one."""
     if isinstance(data, xr.DataArray):
         name = "reflectance" if data.name is None else str(data.name)
         # A scalar coordinate of that name would clash with the variable.

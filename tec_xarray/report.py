@@ -231,8 +231,17 @@ def compare(
     stored = find_stored(data, cube, store=store, group=group, storage_options=storage_options)
     names = [str(band) for band in np.atleast_1d(cube[cube.dims[1]].values)]
     reference = _match(cube, names, original)
-    scaling = Scaling.of(stored.codec, cube)
-    tally = measure(cube, reference, scaling, dates=stored.chunks[0], ssim=ssim)
+    if (reference.dtype.kind == "f") != (stored.dtype.kind == "f"):
+        raise InvalidInput(
+            f"the original is {reference.dtype}",
+            allowed=f"{stored.dtype}, as stored",
+            fix="pass the values that were compressed, in the same units",
+        )
+    scalings = (
+        Scaling.of(stored.codec, stored.dtype, cube),
+        Scaling.of(stored.codec, stored.dtype, reference),
+    )
+    tally = measure(cube, reference, scalings, dates=stored.chunks[0], ssim=ssim)
     return _report(cube, names, stored, tally)
 
 
@@ -281,9 +290,9 @@ def _report(cube: xr.DataArray, names: list[str], stored: Stored, tally: Tally) 
     return Report(
         variable=str(cube.name),
         shape=(T, C, H, W),
-        dtype=str(cube.dtype),
+        dtype=str(stored.dtype),
         codec=stored.codec,
-        raw_bytes=math.prod(cube.shape) * stored.itemsize,
+        raw_bytes=math.prod(cube.shape) * stored.dtype.itemsize,
         stored_bytes=stored.bytes,
         other_bytes=stored.other_bytes,
         total=_errors("all", tally, (slice(None), slice(None))),

@@ -198,6 +198,12 @@ def with_values(value: float, dtype: str, **attrs: Any) -> xr.Dataset:
     return xr.Dataset({"B02": (("time", "y", "x"), data, attrs)}, attrs={"sensor": "S2L2A"})
 
 
+def scene_with_fill() -> xr.Dataset:
+    dataset = with_values(0.12, "f4")
+    dataset["B02"][0, 1, 1] = -9999
+    return dataset
+
+
 @pytest.mark.parametrize(
     ("dataset", "settings", "expected"),
     [
@@ -235,6 +241,11 @@ def test_meaning(dataset: xr.Dataset, settings: dict[str, Any], expected: tuple[
         (with_values(1200, "f4"), {}, "look like DN.*units='dn'"),
         (with_values(1200, "f4"), {"units": "reflectance"}, "look like dn"),
         (with_values(0.12, "f4"), {"units": "dn"}, "look like reflectance"),
+        (scene_with_fill(), {}, "nodata=-9999"),
+        (scene_with_fill().chunk(), {}, "nodata=-9999"),
+        (with_values(1200, "u2").assign_attrs(odd=object()), {}, "something beside"),
+        (with_values(1200, "u2"), {"storage_options": {"anon": True}}, "storage_options"),
+        (with_values(1200, "u2"), {"store": 5}, "int"),
         (with_values(10.0, "f4"), {}, "neither plainly"),
         (with_values(np.nan, "f4"), {}, "no valid values"),
         (with_values(1200, "u2"), {"units": "reflectance"}, "units='dn'"),
@@ -323,6 +334,13 @@ def test_sensor(bands: Any, attrs: Any, others: Any, expected: str) -> None:
     original = original.assign({name: original[bands[0]].astype("u1") for name in others})
     marked = original.assign_attrs(attrs).tec.compress()
     assert settings_of(marked)["sensor"] == expected
+
+
+def test_an_array_knows_its_nodata_too() -> None:
+    array = scene()["B02"]
+    array.encoding["_FillValue"] = 900
+    array.attrs = {}
+    assert settings_of(array.tec.compress(sensor="S2L2A", name="reflectance"))["nodata"] == 900
 
 
 @given(st.permutations(L2A), st.integers(1, 12))

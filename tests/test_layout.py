@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,6 +129,21 @@ def test_to_bands(drawn: tuple[xr.Dataset, tuple[str, ...], int]) -> None:
         first = apart[band].isel(time=0) if T else apart[band]
         assert (first.values == plane_value(band, 0)).all()
         assert apart[band].attrs == {"nodata": 0, "long_name": "x"}
+
+
+@given(datasets(), st.sampled_from([2, 3]))
+def test_through_a_store(drawn: tuple[xr.Dataset, tuple[str, ...], int], zarr_format: int) -> None:
+    dataset, _, _ = drawn
+    read = dataset.tec.compress(
+        max_error=0, store=zarr.storage.MemoryStore(), zarr_format=zarr_format
+    )
+    back = from_cube(read).load()
+    xr.testing.assert_equal(back, dataset.load())
+    for name, variable in dataset.variables.items():
+        assert back[name].dtype.kind == variable.dtype.kind or variable.dtype.kind in "OUT"
+        assert back[name].dims == variable.dims
+        assert {k: back[name].attrs.get(k) for k in variable.attrs} == variable.attrs
+    assert dataset.attrs.items() <= back.attrs.items()
 
 
 @given(datasets())

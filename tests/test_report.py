@@ -203,6 +203,19 @@ def test_html_is_well_formed_and_escaped(stored: tuple[xr.Dataset, xr.Dataset]) 
     assert page.count("<tr>") == len(report._summary()) + 1 + len(BANDS) + 1
 
 
+def test_what_xarray_scaled_is_measured_in_dn() -> None:
+    original = small()
+    settings = {"lam": 50, "sensor": "S2L2A"}
+    plain = original.tec.compress(**settings, store=zarr.storage.MemoryStore())
+    scaled = original.tec.compress(**settings, store=zarr.storage.MemoryStore(), cf=True)
+    assert scaled["reflectance"].dtype.kind == "f"
+    one, other = plain.tec.report(original), scaled.tec.report(original)
+    assert other.dtype == "uint16"
+    assert other.total.rmse == pytest.approx(one.total.rmse, rel=1e-9)
+    assert other.total.mask_errors == 0
+    assert other.raw_bytes == one.raw_bytes
+
+
 def test_ssim_can_be_left_out() -> None:
     original = small()
     read = original.tec.compress(store=zarr.storage.MemoryStore())
@@ -225,6 +238,7 @@ def test_refusals(tmp_path: Path) -> None:
         (read.isel(time=0), original, {}, "whole"),
         (read, original, {"store": tmp_path / "b.zarr"}, "no array"),
         (read, original, {"group": "r10m"}, "no array"),
+        (read, original.astype("float32"), {}, "the original is float32"),
     ]:
         with pytest.raises(InvalidInput, match=message):
             data.tec.report(other, **settings)

@@ -140,6 +140,8 @@ def test_zip_store(tmp_path: Path) -> None:
     original, path = scene(), tmp_path / "cube.zip"
     marked = original.tec.compress(sensor="S2L2A", lam=100)
     with zarr.storage.ZipStore(path, mode="w") as store:
+        with pytest.raises(InvalidInput, match=r"\.to_zarr\(store"):
+            original.tec.compress(sensor="S2L2A", store=store)
         marked.to_zarr(store, consolidated=False)
     with zarr.storage.ZipStore(path, mode="r") as store:
         read = xr.open_zarr(store, consolidated=False)
