@@ -126,11 +126,10 @@ def choose(
     """
     picks = []
     for level, flat in enumerate(planes):
-        covariance = flat @ flat.transpose(1, 2) / flat.shape[2]
-        v = rows[:, :, level]
-        variance = torch.einsum("bekc,bcd,bekd->bek", v, covariance, v)
-        rate = torch.log2((variance / noise[:, None, None]).clamp(min=1.0)).sum(2)
-        pick = rate.argmin(1)
+        some = flat[:, :, :: max(1, flat.shape[2] // 512)]
+        x = torch.einsum("bekc,bcp->bekp", rows[:, :, level], some)
+        cost = torch.log2(1 + x.square() / noise[:, None, None, None]).sum((2, 3))
+        pick = cost.argmin(1)
         anything = torch.randint(0, rows.shape[1], pick.shape)
         picks.append(torch.where(wild, anything, pick))
     entries = torch.stack(picks, 1)

@@ -28,7 +28,7 @@ from tec_numcodecs.models.mini.contextnet import ContextNetwork
 from tec_numcodecs.models.mini.integernet import Arrays
 from tec_numcodecs.models.mini.levelwise import LevelTransform
 from tec_numcodecs.models.mini.stagecoders import Deciding, Known, Prices, Reading, write
-from tec_numcodecs.models.mini.transform import LOW, Codebook, Coefficients, Transform
+from tec_numcodecs.models.mini.transform import LOW, Codebook, Coefficients
 from tec_numcodecs.models.mini.walk import Coder, Int32Array, Job, Stage, Visited, Walker
 from tec_numcodecs.options import get_options
 
@@ -106,7 +106,7 @@ class MiniElic(Model):
         )
         self._offsets = np.asarray(arrays["offsets"], np.int8)
         self._prices = Prices(self._tables, self._offsets)
-        self._transforms: dict[tuple[int, tuple[int, ...]], tuple[Transform, LevelTransform]] = {}
+        self._transforms: dict[tuple[int, tuple[int, ...]], LevelTransform] = {}
         self._networks: dict[tuple[int, str], ContextNetwork] = {}
 
     def analysis(
@@ -234,7 +234,7 @@ class MiniElic(Model):
     def _read_header(self, decoder: rans.Decoder, geometry: Geometry) -> NDArray[np.int64]:
         rows = np.full(self._header_size(geometry), rans.UNIFORM + _HEADER_BITS, np.int32)
         header = decoder.pull(rows, self._tables).astype(np.int64).reshape(-1, self.header_width)
-        known = self._transform(geometry)[0].entries
+        known = self._transform(geometry).entries
         largest = int(header[:, :ENTRIES].max())
         if largest >= known:
             raise CorruptChunk(f"codebook entry {largest}", allowed=f"less than {known}")
@@ -242,26 +242,23 @@ class MiniElic(Model):
 
     def _forward(self, batch: Batch, cubes: Sequence[Cube]) -> Coefficients:
         """Coefficients of all dates of all cubes, signs of the common convention."""
-        transform, levelwise = self._transform(batch.geometry)
-        every = np.concatenate(cubes)
-        done = [transform.forward(every[[i]], int(rate)) for i, rate in enumerate(batch.rates)]
-        entries = np.concatenate([c.entries for c in done])
-        detail = tuple(
-            levelwise.align(np.concatenate([c.detail[k] for c in done]), entries[:, k], k)
-            for k in range(LOW)
+        transform = self._transform(batch.geometry)
+        done = [
+            transform.forward(cube, int(batch.rates[dates.start]))
+            for cube, dates in zip(cubes, batch.dates, strict=True)
+        ]
+        return Coefficients(
+            np.concatenate([c.low for c in done]),
+            tuple(np.concatenate([c.detail[k] for c in done]) for k in range(LOW)),
+            np.concatenate([c.entries for c in done]),
         )
-        low = levelwise.align(np.concatenate([c.low for c in done]), entries[:, LOW], LOW)
-        return Coefficients(low, detail, entries)
 
-    def _transform(self, geometry: Geometry) -> tuple[Transform, LevelTransform]:
+    def _transform(self, geometry: Geometry) -> LevelTransform:
         key = (geometry.sensor.id, geometry.bands)
         if key not in self._transforms:
             covariances = np.asarray(self._arrays[f"codebook.{geometry.sensor.name}"], np.float32)
             codebook = Codebook(geometry.sensor, covariances)
-            self._transforms[key] = (
-                Transform(codebook, geometry.bands),
-                LevelTransform(codebook, geometry.bands),
-            )
+            self._transforms[key] = LevelTransform(codebook, geometry.bands)
         return self._transforms[key]
 
     def _walker(self, geometry: Geometry) -> Walker:
@@ -270,7 +267,7 @@ class MiniElic(Model):
         if key not in self._networks:
             self._networks[key] = ContextNetwork(self._arrays, len(geometry.bands), device)
         first = int(self._arrays[f"codebook.first.{geometry.sensor.name}"].item())
-        return Walker(self._networks[key], self._transform(geometry)[1], first, self._offsets)
+        return Walker(self._networks[key], self._transform(geometry), first, self._offsets)
 
 
 def _batches(geometries: Sequence[Geometry], rates: Sequence[Rate]) -> Iterator[Batch]:

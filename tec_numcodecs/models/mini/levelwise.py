@@ -1,4 +1,4 @@
-"""The inverse transform one level at a time, as a decoder with context needs it."""
+"""The transform one level at a time, as a coder with context needs it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from numpy.typing import NDArray
 from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.mini import klt, lifting
 from tec_numcodecs.models.mini.contextnet import spectral_rows
-from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, LEVELS, STEP_UNIT
+from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, LEVELS, STEP_UNIT, steps
 from tec_numcodecs.models.mini.signs import component_signs
-from tec_numcodecs.models.mini.transform import LOW, PLANE_LIMIT, Codebook
+from tec_numcodecs.models.mini.transform import LOW, PLANE_LIMIT, Codebook, Coefficients
 
 Int32Array = NDArray[np.int32]
+
+#: Coefficients of a component that are looked at to choose a codebook entry.
+_SAMPLES = 4096
 
 
 class LevelTransform:
@@ -38,6 +41,49 @@ class LevelTransform:
         self.signs = signs.reshape(-1, LEVELS + 1, n).astype(np.int32)  # (E, 6, C)
         aligned = spectral_rows(rows * signs[:, :, None])
         self.rows = aligned.reshape(-1, LEVELS + 1, n, n)  # (E, 6, C, C) float64 whole numbers
+
+    def forward(self, cubes: Int32Array, rate_index: int) -> Coefficients:
+        """Transform dates and choose their codebook entries.
+
+        Parameters
+        ----------
+        cubes : int32 array (N, C, H, W)
+            Digital numbers.
+        rate_index : int
+
+        Returns
+        -------
+        Coefficients
+            Signs of the common convention.
+        """
+        n, c = cubes.shape[:2]
+        step = steps(rate_index)[:, 0] / STEP_UNIT
+        entries = np.zeros((n, LEVELS + 1), np.uint8)
+        detail = []
+        planes = cubes - self.mean[:, None, None]
+        for level in range(LEVELS):
+            low, high = lifting.forward(planes.reshape(n * c, *planes.shape[2:]))
+            planes = low.reshape(n, c, *low.shape[1:])
+            bands = high.reshape(n, c, *high.shape[1:])  # (N, C, 3, h, w)
+            entries[:, level] = [self._choose(level, date, step[level]) for date in bands]
+            detail.append(self.to_components(bands, entries[:, level].astype(np.intp), level))
+        entries[:, LOW] = [self._choose(LOW, date, step[LOW]) for date in planes]
+        low = self.to_components(planes, entries[:, LOW].astype(np.intp), LOW)
+        return Coefficients(low, tuple(detail), entries)
+
+    def _choose(self, level: int, bands: Int32Array, step: float) -> int:
+        """Codebook entry of the lowest estimated cost for one date and level.
+
+        A coefficient x costs log2(1 + x^2 / D), D the quantiser's noise: about twice its bits
+        where it is large, and where it is small in proportion to the error of leaving it out.
+        Single coefficients, because most bits are spent where few of them are large; a Gaussian
+        of the whole level's variance would call such levels cheap.
+        """
+        flat = bands.reshape(bands.shape[0], -1)
+        flat = flat[:, :: max(1, flat.shape[1] // _SAMPLES)].astype(np.float64)  # (C, P)
+        rows = self._spectral.rows[level :: LEVELS + 1]  # (E, C, C)
+        energy = (rows @ flat) ** 2 * (12 / step**2)
+        return int(np.argmin(np.log2(1 + energy).sum(axis=(1, 2))))
 
     def align(self, components: Int32Array, entries: NDArray[np.intp], level: int) -> Int32Array:
         """Change signs to or from the common convention: int32 (N, C, ...)."""

@@ -127,7 +127,7 @@ class MiniTT(MiniElic):
         self, batch: Batch, block: Block, own: Coefficients, past: list[list[Visited]]
     ) -> NDArray[np.int64]:
         """The earlier date whose low-pass is most like the date's own; 0 if there is none."""
-        levelwise = self._transform(batch.geometry)[1]
+        levelwise = self._transform(batch.geometry)
         low = levelwise.to_bands(own.low, own.entries[:, LOW].astype(np.intp), LOW)
         picks = np.zeros(len(block.parts), np.int64)
         for n, (i, _) in enumerate(block.parts):
