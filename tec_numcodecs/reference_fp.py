@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs.errors import WeightsError
-from tec_numcodecs.reference_rans import Ints, RansDecoder, require
+from tec_numcodecs.reference_rans import Ints, RansDecoder, Row, require
 
 Floats = NDArray[np.float64]
 Weights = Mapping[str, NDArray[Any]]
@@ -43,13 +43,15 @@ class Latents:
     """What the stream holds; `d` is that of section 9.2."""
 
     entries: Ints  # (T, 6)
+    shifts: Ints  # (6, C, 3)
     lowpass: Ints  # (T, C, h, w)
     details: dict[int, Ints]  # level: (T, C, 3, h, w)
     d: dict[int, Ints]  # of the same shapes
 
     def symbols(self) -> NDArray[np.int32]:
         """Return all integers in the order of section 9.6."""
-        arrays = [self.entries, self.lowpass, *(self.details[level] for level in (4, 3, 2, 1, 0))]
+        arrays = [self.entries, self.shifts, self.lowpass]
+        arrays += [self.details[level] for level in (4, 3, 2, 1, 0)]
         return np.concatenate([a.ravel() for a in arrays]).astype("<i4")
 
 
@@ -78,22 +80,33 @@ def _sizes(H: int, W: int) -> list[tuple[int, int]]:
 # 9.4 Order, 9.5 Rows
 
 
+class _Table(dict[int, Row]):
+    """Rows of `prior.tables`, each taken apart when it is first needed."""
+
+    def __init__(self, weights: Weights) -> None:
+        names = ("cdf", "starts", "minimum")
+        self.cdf, self.starts, self.minimum = (tensor(weights, f"prior.tables.{n}") for n in names)
+
+    def __missing__(self, row: int) -> Row:
+        bounds = self.cdf[self.starts[row] : self.starts[row + 1]].tolist()
+        self[row] = [*bounds, 1 << 16], int(self.minimum[row])
+        return self[row]
+
+
 class _PlaneDecoder:
     """Decodes plane after plane of one stream, given what earlier planes say about each."""
 
-    def __init__(self, data: bytes, weights: Weights, r: int) -> None:
+    def __init__(self, data: bytes, weights: Weights, r: int, C: int) -> None:
         self.rans = RansDecoder(data)
+        self.shifts = np.zeros((6, C, 3), np.int64)
         o = r // 16
         g = tensor(weights, "prior.group")[o]
         self.weights = tensor(weights, "prior.weights")[o]
         self.bias = tensor(weights, "prior.bias")[o]
         self.coefficient_rows = tensor(weights, "prior.coefficient_rows")[g]
         self.flag_rows = tensor(weights, "prior.flag_rows")[g]
-        cdf = tensor(weights, "prior.tables.cdf").tolist()
-        starts = tensor(weights, "prior.tables.starts").tolist()
-        minimum = tensor(weights, "prior.tables.minimum").tolist()
-        spans = zip(starts[:-1], starts[1:], minimum, strict=True)
-        self.table = [([*cdf[first:end], 1 << 16], low) for first, end, low in spans]
+        self.shift_rows = tensor(weights, "prior.shift_rows")[g]
+        self.table = _Table(weights)
 
     def plane(self, level: int, c: int, orientation: int, features: Ints) -> tuple[Ints, Ints]:
         """Decode one plane of all dates: integers and rows (T, h, w); features (12, T, h, w)."""
@@ -102,7 +115,9 @@ class _PlaneDecoder:
         E = np.minimum((self.bias[index] + weighted) >> 4, (1 << 18) - 1)  # (T, h, w)
         _, h, w = E.shape
         S = np.add.reduceat(np.add.reduceat(E, range(0, h, 8), 1), range(0, w, 8), 2)
-        S = np.maximum(S, 1)  # (T, ceil(h / 8), ceil(w / 8))
+        s = self.shift(level, c, orientation)
+        S = np.clip(_shift(S, s), 1, 1 << 24)  # (T, ceil(h / 8), ceil(w / 8))
+        E = np.minimum(_shift(E, s), (1 << 18) - 1)
         n = _floor_log2(S)
         half = (2 * S >> n) - 2  # 1 if S >= 3 * 2^(n - 1), else 0
         flags = self.rans.pull(self.flag_rows[level, 2 * n + half], self.table)
@@ -120,6 +135,14 @@ class _PlaneDecoder:
         q = np.zeros_like(E)
         q[coded] = (symbols << k) + low
         return q, rows
+
+    def shift(self, level: int, c: int, orientation: int) -> int:
+        """Decode the shift of a plane."""
+        p = self.shifts[level, c - 1, orientation] if c else 0
+        s = int(self.rans.pull(self.shift_rows[p + 8 : p + 9], self.table)[0])
+        require(abs(s) <= 8, f"a shift of {s}")
+        self.shifts[level, c, orientation] = s
+        return s
 
     def level(
         self, level: int, shape: tuple[int, ...], parents: dict[tuple[int, int], Ints]
@@ -148,6 +171,11 @@ class _PlaneDecoder:
         return q, rows, known
 
 
+def _shift(values: Ints, s: int) -> Ints:
+    """Multiply by about 2^(s / 4)."""
+    return (values * (256, 304, 362, 431)[s % 4]) >> (8 - s // 4)
+
+
 def _floor_log2(values: Ints) -> Ints:
     """Floor of the logarithm of integers from 1 to 2^53."""
     return np.frexp(values.astype(np.float64))[1].astype(np.int64) - 1
@@ -174,7 +202,7 @@ def decode_latents(data: bytes, setting: Setting, weights: Weights) -> Latents:
     """
     T, C, H, W = setting.shape
     require(setting.r <= 223, f"rate index {setting.r}")
-    decoder = _PlaneDecoder(data, weights, setting.r)
+    decoder = _PlaneDecoder(data, weights, setting.r, C)
     entries = np.array([decoder.rans.raw(4) for _ in range(T * 6)], np.int64).reshape(T, 6)
     known = len(tensor(weights, f"codebook.{setting.sensor}"))
     require(entries.max() < known, f"codebook entry {entries.max()} of {known}")
@@ -187,7 +215,7 @@ def decode_latents(data: bytes, setting: Setting, weights: Weights) -> Latents:
         q, rows, parents = decoder.level(level, (T, C, 3, *sizes[level + 1]), parents)
         details[level], d[level] = q, shrink[rows, np.clip(np.abs(q), 1, 3) - 1]
     decoder.rans.finish()
-    return Latents(entries, _undo_prediction(residuals[:, :, 0]), details, d)
+    return Latents(entries, decoder.shifts, _undo_prediction(residuals[:, :, 0]), details, d)
 
 
 # 9.3 Low-pass

@@ -117,6 +117,7 @@ class _Item:
     q: Coefficients
     values: tuple[NDArray[np.float32], ...]
     weight: float
+    shifts: NDArray[np.int32] | None = None  # (6, C, 3), as the encoder chose them
 
 
 class _Quantiser:
@@ -141,7 +142,8 @@ class _Quantiser:
         )
         if self._model is not None:
             latents = self._model.analysis([crop.cube], [crop.geometry], [Rate(rate_index)])[0]
-            return _Item(latents.state["q"], values, crop.weight)
+            shifts = latents.state["shifts"].values
+            return _Item(latents.state["q"], values, crop.weight, shifts)
         rounding = 0.5 if rate_index < 16 else _ROUNDING
         detail = tuple(_dead(v, rounding) for v in values)
         low = np.rint(found.low / step[LOW, 0]).astype(np.int32)
@@ -265,6 +267,8 @@ class _Counts:
         width = 2 * _REACH + 2  # symbols -REACH..REACH, escape
         self._symbols = np.zeros((groups, LEVELS + 1, frozen.SCALE_BINS, width))
         self._flags = np.zeros((groups, LEVELS + 1, frozen.FLAG_BINS, 2))
+        limit = frozen.SHIFT_LIMIT
+        self._shifts = np.zeros((groups, 2 * limit + 1, 2 * limit + 1))
         # How many coefficients had magnitude 1, 2, >= 3, and by how much it exceeded their values.
         self._excess = np.zeros((groups, LEVELS + 1, frozen.SCALE_BINS, 3, 2))
 
@@ -272,6 +276,7 @@ class _Counts:
         self, octave: int, item: _Item, weights: NDArray[np.int32], bias: NDArray[np.int32]
     ) -> None:
         """Count one crop under the rule of its octave."""
+        shifts = np.zeros((LEVELS + 1, item.q.low.shape[1], 3), np.int32)
         for level in range(LEVELS + 1):
             at = (_GROUPS[octave], level)
             for plane, stack, q in _planes(item.q, level):
@@ -281,13 +286,31 @@ class _Counts:
                     weights[index], int(bias[index]), sources, q.shape
                 )
                 flags = block_sum(q != 0) > 0
-                bins = frozen.flag_bins(scale).ravel()
-                np.add.at(self._flags[at], (bins, flags.ravel().astype(int)), item.weight)
                 coded = spread_blocks(flags, *q.shape[1:])
+                place = (level, plane.component, plane.orientation)
+                if item.shifts is None:
+                    shifts[place] = frozen.matching_shift(scale[coded], np.abs(q[coded]))
+                else:
+                    shifts[place] = item.shifts[place]
+                shift = int(shifts[place])
+                sums = frozen.shifted_sums(block_sum(scale), shift)
+                scale = frozen.shifted(scale, shift)
+                bins = frozen.flag_bins(sums).ravel()
+                np.add.at(self._flags[at], (bins, flags.ravel().astype(int)), item.weight)
                 self._add_symbols(at, scale[coded], q[coded], item.weight)
                 if level != LOW:
                     values = item.values[level][:, plane.component, plane.orientation]
                     self._add_excess(at, scale, q, values, item.weight)
+
+        self._add_shifts(_GROUPS[octave], shifts, item.weight)
+
+    def _add_shifts(self, group: int, shifts: NDArray[np.int32], weight: float) -> None:
+        """Count each shift under that of the component before."""
+        limit = frozen.SHIFT_LIMIT
+        for level in range(LEVELS + 1):
+            own = shifts[level, :, : 1 if level == LOW else 3]
+            before = np.concatenate([np.zeros_like(own[:1]), own[:-1]])
+            np.add.at(self._shifts[group], (before + limit, own + limit), weight)
 
     def _add_symbols(
         self, at: tuple[int, int], scale: NDArray[np.int32], q: NDArray[np.int32], weight: float
@@ -330,6 +353,13 @@ class _Counts:
             flag_rows[index] = len(pmfs)
             pmfs.append(_flag_row(self._flags[index], pooled_flags[index[2]]))
             minimum.append(0)
+        shift_rows = np.zeros(self._shifts.shape[:2], np.int32)
+        reach = np.arange(self._shifts.shape[1])
+        for group, before in np.ndindex(*shift_rows.shape):
+            shift_rows[group, before] = len(pmfs)
+            near = 1 / (1 + np.abs(reach - before)) ** 3.0
+            pmfs.append(np.append(self._shifts[group, before] + 2 * near, 0.0))
+            minimum.append(-frozen.SHIFT_LIMIT)
         tables = Tables.from_pmfs(pmfs, np.array(minimum, np.int32))
         shrink = np.zeros((len(pmfs), 3), np.int32)
         for index in np.ndindex(*coefficient_rows.shape):
@@ -338,6 +368,7 @@ class _Counts:
         return named | {
             "coefficient_rows": coefficient_rows,
             "flag_rows": flag_rows,
+            "shift_rows": shift_rows,
             "shrink": shrink,
         }
 

@@ -21,6 +21,7 @@ Int32Array = NDArray[np.int32]
 
 #: Squared steps that a bit is worth. High-resolution theory gives (2 ln 2) / 12 = 0.1155.
 LAGRANGIAN = 0.1
+_ROUGH_ROUNDING = 0.35
 
 
 class Decider:
@@ -42,11 +43,47 @@ class Decider:
         """Quantise the low-pass: plain rounding, its errors reach every pixel."""
         return _rounded(values, int(self._steps[LOW, 0]))
 
-    def detail(self, plane: Plane, values: Int32Array, scale: Int32Array) -> Int32Array:
-        """Quantise a plane of detail coefficients, (N, h, w) each."""
+    def rough(self, plane: Plane, values: Int32Array) -> Int32Array:
+        """About what :meth:`detail` will decide, before the shift is known."""
         step = int(self._steps[plane.level, plane.orientation])
         if step == STEP_UNIT:
             return values
+        magnitude = np.floor(np.abs(values) * (STEP_UNIT / step) + _ROUGH_ROUNDING)
+        return (np.sign(values) * magnitude).astype(np.int32)
+
+    def shift(self, plane: Plane, q: Int32Array, scale: Int32Array, before: int) -> int:
+        """Shift under which a plane (N, h, w) costs least, of the promising ones."""
+        flags = block_sum(q != 0) > 0
+        sums = block_sum(scale)
+        coded = spread_blocks(flags, *q.shape[1:])
+        magnitudes, inside = np.abs(q[coded]), scale[coded]
+        near = {before, 0}
+        if flags.any():
+            match = frozen.matching_shift(inside, magnitudes)
+            near |= {match - 2, match - 1, match, match + 1}
+        else:  # a lower expectation makes the flags of empty blocks cheaper
+            near |= {before - 2, before + 2, -3, -6, -8}
+        side = self._prior.row_of_shift(self._octave, before)
+        symbols = flags.ravel().astype(np.intp)
+
+        def cost(shift: int) -> float:
+            rows = self._prior.rows_of_flags(self._octave, plane, frozen.shifted_sums(sums, shift))
+            bits = self._bits[rows, symbols].sum() + self._prior.bits_of(side, shift)
+            if magnitudes.size:
+                moved = frozen.shifted(inside, shift)
+                rows = self._prior.rows_of(self._octave, plane, moved)
+                bits += _at(self._bits, rows, magnitudes, frozen.raw_bits(moved)).sum()
+            return float(bits)
+
+        return min(sorted(s for s in near if abs(s) <= frozen.SHIFT_LIMIT), key=cost)
+
+    def detail(self, plane: Plane, values: Int32Array, scale: Int32Array, shift: int) -> Int32Array:
+        """Quantise a plane of detail coefficients, (N, h, w) each; `scale` is before the shift."""
+        step = int(self._steps[plane.level, plane.orientation])
+        if step == STEP_UNIT:
+            return values
+        sums = frozen.shifted_sums(block_sum(scale), shift)
+        scale = frozen.shifted(scale, shift)
         q = _rounded(values, step)
         where = np.nonzero(q)
         rows = self._prior.rows_of(self._octave, plane, scale[where])
@@ -57,7 +94,7 @@ class Decider:
         q[where] = np.sign(q[where]) * best
         gain = np.zeros(values.shape)
         gain[where] = saved
-        return self._drop_blocks(plane, q, gain, scale)
+        return self._drop_blocks(plane, q, gain, scale, sums)
 
     def _choose(
         self,
@@ -67,12 +104,11 @@ class Decider:
         nearest: Int32Array,
     ) -> tuple[Int32Array, NDArray[np.float64]]:
         """Best magnitudes, and how much cheaper each is than zero; all arrays (P,)."""
-        bits = self._bits[rows]  # (P, count)
         best = nearest.copy()
-        cost = (values - nearest) ** 2 + LAGRANGIAN * _at(bits, nearest, raw)
-        zero = values**2 + LAGRANGIAN * _at(bits, np.zeros_like(nearest), raw)
+        cost = (values - nearest) ** 2 + LAGRANGIAN * _at(self._bits, rows, nearest, raw)
+        zero = values**2 + LAGRANGIAN * _at(self._bits, rows, np.zeros_like(nearest), raw)
         lower = nearest - 1
-        other = (values - lower) ** 2 + LAGRANGIAN * _at(bits, lower, raw)
+        other = (values - lower) ** 2 + LAGRANGIAN * _at(self._bits, rows, lower, raw)
         for candidate, price in ((lower, other), (np.zeros_like(nearest), zero)):
             better = price < cost
             best = np.where(better, candidate, best)
@@ -80,10 +116,15 @@ class Decider:
         return best, zero - cost
 
     def _drop_blocks(
-        self, plane: Plane, q: Int32Array, gain: NDArray[np.float64], scale: Int32Array
+        self,
+        plane: Plane,
+        q: Int32Array,
+        gain: NDArray[np.float64],
+        scale: Int32Array,
+        sums: NDArray[np.int64],
     ) -> Int32Array:
         """Set blocks to zero whose coefficients do not earn what coding the block costs."""
-        rows = self._prior.rows_of_flags(self._octave, plane, scale)
+        rows = self._prior.rows_of_flags(self._octave, plane, sums)
         flags = self._bits[rows, :2]  # (blocks, 2)
         shape = block_shape(scale.shape)
         earned = block_sum(gain).ravel()
@@ -91,9 +132,7 @@ class Decider:
         candidates = np.flatnonzero(occupied & (earned < LAGRANGIAN * 64))
         if candidates.size:
             zeros = self._bits[self._prior.rows_of(self._octave, plane, scale), 0]
-            inside = block_sum(
-                zeros.reshape(scale.shape)
-            ).ravel()  # bits of an all-zero block, coded in full
+            inside = block_sum(zeros.reshape(scale.shape)).ravel()  # bits of zeros alone
             price = LAGRANGIAN * (inside + flags[:, 1] - flags[:, 0])
             occupied[candidates] = earned[candidates] > price[candidates]
         keep = spread_blocks(occupied.reshape(shape), *q.shape[1:])
@@ -107,10 +146,9 @@ def _rounded(values: Int32Array, step: int) -> Int32Array:
 
 
 def _at(
-    bits: NDArray[np.float32], magnitude: Int32Array, raw: NDArray[np.uint8]
+    bits: NDArray[np.float32], rows: Int32Array, magnitude: Int32Array, raw: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Look costs up; beyond the table they grow like an escape's."""
+    """Look costs up, arrays (P,); beyond the table they grow like an escape's."""
     symbol = magnitude >> raw
     clipped = np.minimum(symbol, bits.shape[1] - 1)
-    found = np.take_along_axis(bits, clipped[:, None], axis=1)[:, 0]
-    return found + raw + 2 * np.log2(1 + symbol - clipped)
+    return bits[rows, clipped] + raw + 2 * np.log2((1 + symbol - clipped).astype(np.float32))

@@ -6,20 +6,19 @@ without a learned network in the entropy path. Each date is coded on its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs import rans
-from tec_numcodecs.blocks import block_shape, block_sum, spread_blocks
 from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.base import Cube, Geometry, Latents, Model, Rate
 from tec_numcodecs.models.mini import prior as frozen
 from tec_numcodecs.models.mini.decision import Decider
+from tec_numcodecs.models.mini.planes import Placer, PlaneReader, PlaneWriter, Shifts, Stage
 from tec_numcodecs.models.mini.prior import Plane, Prior
-from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, dequantise, steps
 from tec_numcodecs.models.mini.transform import (
     LOW,
     Codebook,
@@ -29,8 +28,6 @@ from tec_numcodecs.models.mini.transform import (
 )
 
 Int32Array = NDArray[np.int32]
-#: Symbols and their table rows, (n,) each, as the entropy coder takes them.
-Stage = tuple[Int32Array, Int32Array]
 
 _ENTRY_BITS = 4
 
@@ -98,22 +95,26 @@ class MiniFP(Model):
     def _analyse(self, cube: Cube, geometry: Geometry, rate: Rate) -> Latents:
         coefficients = self._transform(geometry).forward(cube, rate.index)
         decider = Decider(self._prior, rate.index)
+        writer = PlaneWriter(self._prior, geometry.shape[1], rate.index // 16)
+        writer.stages.append(_entry_stage(coefficients.entries))
         low = decider.low(coefficients.low)
         residuals = frozen.predict_low(low)
-        stages = self._first_stages(coefficients.entries)
 
         def choose(plane: Plane, scale: Int32Array) -> Int32Array:
             if plane.level == LOW:
                 q = residuals[:, plane.component]
+                shift = decider.shift(plane, q, scale, writer.shifts.before(plane))
             else:
                 values = coefficients.detail[plane.level][:, plane.component, plane.orientation]
-                q = decider.detail(plane, values, scale)
-            stages.extend(self._stages(rate.index // 16, plane, scale, q))
+                rough = decider.rough(plane, values)
+                shift = decider.shift(plane, rough, scale, writer.shifts.before(plane))
+                q = decider.detail(plane, values, scale, shift)
+            writer.write(plane, scale, q, shift)
             return q
 
         _, detail = self._walk(geometry, rate, choose)
         q = Coefficients(low, detail, coefficients.entries)
-        return Latents(geometry, rate, frozen.coding_order(q), {"q": q, "stages": stages})
+        return _latents(geometry, rate, q, writer.shifts, {"stages": writer.stages})
 
     def _encode(self, latents: Latents) -> bytes:
         stages: list[Stage] = latents.state.get("stages") or self._stages_of(latents)
@@ -135,59 +136,34 @@ class MiniFP(Model):
     def _stages_of(self, latents: Latents) -> list[Stage]:
         """Symbols and rows of latents that did not come from this process's analysis."""
         q: Coefficients = latents.state["q"]
-        residuals = frozen.predict_low(q.low)
-        stages = self._first_stages(q.entries)
+        shifts: Shifts = latents.state["shifts"]
+        writer = PlaneWriter(self._prior, latents.geometry.shape[1], latents.rate.index // 16)
+        writer.stages.append(_entry_stage(q.entries))
 
-        def visit(plane: Plane, scale: Int32Array) -> Int32Array:
-            if plane.level == LOW:
-                values = residuals[:, plane.component]
-            else:
-                values = q.detail[plane.level][:, plane.component, plane.orientation]
-            stages.extend(self._stages(latents.rate.index // 16, plane, scale, values))
-            return values
+        def visit(plane: Plane, scale: Int32Array, values: Int32Array) -> None:
+            shift = shifts.values[plane.level, plane.component, plane.orientation]
+            writer.write(plane, scale, values, int(shift))
 
-        self._walk(latents.geometry, latents.rate, visit)
-        return stages
-
-    def _first_stages(self, entries: NDArray[np.uint8]) -> list[Stage]:
-        symbols = entries.ravel().astype(np.int32)
-        return [(symbols, np.full(symbols.shape, rans.UNIFORM + _ENTRY_BITS, np.int32))]
-
-    def _stages(
-        self, octave: int, plane: Plane, scale: Int32Array, values: Int32Array
-    ) -> Iterator[Stage]:
-        """Block flags, symbols and their raw low bits of one plane (N, h, w)."""
-        flags = block_sum(values != 0) > 0
-        flag_rows = self._prior.rows_of_flags(octave, plane, scale)
-        yield flags.ravel().astype(np.int32), flag_rows
-        if not flags.any():
-            return
-        coded = spread_blocks(flags, *values.shape[1:])
-        values, scale = values[coded], scale[coded]
-        raw = frozen.raw_bits(scale).astype(np.int32)
-        yield values >> raw, self._prior.rows_of(octave, plane, scale)
-        partly = raw > 0
-        if partly.any():
-            yield values[partly] & ((1 << raw[partly]) - 1), rans.UNIFORM + raw[partly]
+        self._revisit(latents, visit)
+        return writer.stages
 
     # -- decoder ------------------------------------------------------------------------------
 
     def _decode(self, payload: bytes, geometry: Geometry, rate: Rate) -> Latents:
         decoder = rans.Decoder(payload)
         entries = self._read_entries(decoder, geometry)
-        octave = rate.index // 16
-        placer = _Placer(self._prior, geometry, rate)
+        reader = PlaneReader(decoder, self._prior, geometry.shape[1], rate.index // 16)
+        placer = Placer(self._prior, geometry, rate)
 
         def read(plane: Plane, scale: Int32Array) -> Int32Array:
-            values = self._read_plane(decoder, octave, plane, scale)
+            values, scale = reader.read(plane, scale)
             placer.place(plane, scale, values)
             return values
 
         residuals, detail = self._walk(geometry, rate, read)
         decoder.finish()
         q = Coefficients(frozen.restore_low(residuals), detail, entries)
-        state = {"q": q, "coefficients": placer.finish(q)}
-        return Latents(geometry, rate, frozen.coding_order(q), state)
+        return _latents(geometry, rate, q, reader.shifts, {"coefficients": placer.finish(q)})
 
     def _read_entries(self, decoder: rans.Decoder, geometry: Geometry) -> NDArray[np.uint8]:
         rows = np.full(geometry.shape[0] * (LOW + 1), rans.UNIFORM + _ENTRY_BITS, np.int32)
@@ -197,74 +173,45 @@ class MiniFP(Model):
             raise CorruptChunk(f"codebook entry {int(entries.max())}", allowed=f"less than {known}")
         return entries
 
-    def _read_plane(
-        self, decoder: rans.Decoder, octave: int, plane: Plane, scale: Int32Array
-    ) -> Int32Array:
-        """Undo :meth:`_stages`."""
-        tables = self._prior.tables
-        values = np.zeros(scale.shape, np.int32)
-        flags = decoder.pull(self._prior.rows_of_flags(octave, plane, scale), tables) != 0
-        if not flags.any():
-            return values
-        blocks = flags.reshape(block_shape(scale.shape))
-        coded = spread_blocks(blocks, *scale.shape[1:])
-        inside = scale[coded]
-        raw = frozen.raw_bits(inside).astype(np.int32)
-        symbols = decoder.pull(self._prior.rows_of(octave, plane, inside), tables)
-        if max(-int(symbols.min()), int(symbols.max())) > COEFFICIENT_LIMIT:
-            raise CorruptChunk("a symbol out of range", allowed=f"up to {COEFFICIENT_LIMIT}")
-        partly = raw > 0
-        if partly.any():
-            low_bits = decoder.pull(rans.UNIFORM + raw[partly], tables)
-            symbols[partly] = (symbols[partly] << raw[partly]) | low_bits
-        values[coded] = symbols
-        return values
-
     def _dequantised(self, latents: Latents) -> Coefficients:
         """Coefficients of latents that did not come from this process's decoder."""
+        shifts: Shifts = latents.state["shifts"]
+        placer = Placer(self._prior, latents.geometry, latents.rate)
+
+        def visit(plane: Plane, scale: Int32Array, values: Int32Array) -> None:
+            shift = shifts.values[plane.level, plane.component, plane.orientation]
+            placer.place(plane, frozen.shifted(scale, int(shift)), values)
+
+        self._revisit(latents, visit)
+        return placer.finish(latents.state["q"])
+
+    def _revisit(
+        self, latents: Latents, visit: Callable[[Plane, Int32Array, Int32Array], None]
+    ) -> None:
+        """Walk over integers that are known: place, expected magnitudes, integers."""
         q: Coefficients = latents.state["q"]
-        placer = _Placer(self._prior, latents.geometry, latents.rate)
         residuals = frozen.predict_low(q.low)
 
-        def visit(plane: Plane, scale: Int32Array) -> Int32Array:
+        def known(plane: Plane, scale: Int32Array) -> Int32Array:
             if plane.level == LOW:
-                return residuals[:, plane.component]
-            values = q.detail[plane.level][:, plane.component, plane.orientation]
-            placer.place(plane, scale, values)
+                values = residuals[:, plane.component]
+            else:
+                values = q.detail[plane.level][:, plane.component, plane.orientation]
+            visit(plane, scale, values)
             return values
 
-        self._walk(latents.geometry, latents.rate, visit)
-        return placer.finish(q)
+        self._walk(latents.geometry, latents.rate, known)
 
 
-class _Placer:
-    """Turns integers into coefficients, plane by plane, each at the centroid of its interval."""
+def _entry_stage(entries: NDArray[np.uint8]) -> Stage:
+    symbols = entries.ravel().astype(np.int32)
+    return symbols, np.full(symbols.shape, rans.UNIFORM + _ENTRY_BITS, np.int32)
 
-    def __init__(self, prior: Prior, geometry: Geometry, rate: Rate) -> None:
-        t, c, height, width = geometry.shape
-        self._prior = prior
-        self._octave = rate.index // 16
-        self._steps = steps(rate.index)
-        sizes = subband_sizes(height, width)
-        self._detail = tuple(np.zeros((t, c, 3, *size), np.int32) for size in sizes[:LOW])
 
-    def place(self, plane: Plane, scale: Int32Array, values: Int32Array) -> None:
-        """Dequantise one plane of details, (N, h, w) each."""
-        if plane.level == LOW:
-            return
-        where = np.flatnonzero(values)
-        if not where.size:
-            return
-        found = values.ravel()[where]
-        shrink = self._prior.shrink_of(self._octave, plane, scale.ravel()[where], found)
-        step = int(self._steps[plane.level, plane.orientation])
-        flat = np.zeros(values.size, np.int32)
-        flat[where] = dequantise(found, step, shrink)
-        self._detail[plane.level][:, plane.component, plane.orientation] = flat.reshape(
-            values.shape
-        )
-
-    def finish(self, q: Coefficients) -> Coefficients:
-        """All coefficients, the low-pass included."""
-        low = dequantise(q.low, int(self._steps[LOW, 0]))
-        return Coefficients(low, self._detail, q.entries)
+def _latents(
+    geometry: Geometry, rate: Rate, q: Coefficients, shifts: Shifts, state: dict[str, Any]
+) -> Latents:
+    """Latents whose symbols are codebook entries, shifts, low-pass and levels 4 to 0."""
+    parts = [q.entries.astype(np.int32), shifts.values, q.low, *q.detail[::-1]]
+    symbols = np.concatenate([part.ravel() for part in parts])
+    return Latents(geometry, rate, symbols, {"q": q, "shifts": shifts, **state})

@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs.blocks import block_sum
 from tec_numcodecs.models.mini.quantiser import LEVELS
-from tec_numcodecs.models.mini.transform import LOW, Coefficients
+from tec_numcodecs.models.mini.transform import LOW
 from tec_numcodecs.rans import Tables
 
 Int32Array = NDArray[np.int32]
@@ -36,6 +36,9 @@ FEATURES = 12
 SCALE_LIMIT = 1 << 18
 SCALE_BINS = 65
 FLAG_BINS = 50
+#: Planes may lie this many quarter-octaves off what the rule expects.
+SHIFT_LIMIT = 8
+_QUARTERS = (256, 304, 362, 431)  # 2^(k/4) in units of 2^-8
 #: From this scale on (8 steps) the low bits of a symbol are stored raw.
 _RAW_EXPONENT = 10
 OCTAVES = 14
@@ -63,6 +66,8 @@ class Prior:
         Which set of tables an octave of the rate uses.
     coefficient_rows : int32 array (groups, 6, SCALE_BINS)
     flag_rows : int32 array (groups, 6, FLAG_BINS)
+    shift_rows : int32 array (groups, 17)
+        Rows of shifts -8 to 8, by the shift of the component before.
     shrink : int32 array (rows, 3)
         Per coefficient row and magnitude 1, 2, 3 or more: how far the reconstruction lies towards
         zero from the middle of its interval, in 64ths of a step.
@@ -74,13 +79,14 @@ class Prior:
     group: Int32Array
     coefficient_rows: Int32Array
     flag_rows: Int32Array
+    shift_rows: Int32Array
     shrink: Int32Array
     tables: Tables
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Prior:
         """Read the tensors named ``prior.*`` of a weights file."""
-        own = ("weights", "bias", "group", "coefficient_rows", "flag_rows", "shrink")
+        own = ("weights", "bias", "group", "coefficient_rows", "flag_rows", "shift_rows", "shrink")
         return cls(
             **{name: np.asarray(arrays[f"prior.{name}"], np.int32) for name in own},
             tables=Tables.from_arrays(
@@ -93,10 +99,14 @@ class Prior:
         rows = self.coefficient_rows[self.group[octave], plane.level]
         return rows[scale_bins(scale).ravel()]
 
-    def rows_of_flags(self, octave: int, plane: Plane, scale: Int32Array) -> Int32Array:
-        """Table rows (blocks,) of the flags of a plane's blocks, from its scale (N, h, w)."""
+    def row_of_shift(self, octave: int, before: int) -> int:
+        """Table row of a plane's shift, given that of the component before."""
+        return int(self.shift_rows[self.group[octave], before + SHIFT_LIMIT])
+
+    def rows_of_flags(self, octave: int, plane: Plane, sums: NDArray[np.int64]) -> Int32Array:
+        """Table rows (blocks,) of block flags, from the blocks' sums after the shift."""
         rows = self.flag_rows[self.group[octave], plane.level]
-        return rows[flag_bins(scale).ravel()]
+        return rows[flag_bins(sums).ravel()]
 
     def shrink_of(
         self, octave: int, plane: Plane, scale: Int32Array, q: Int32Array
@@ -104,6 +114,13 @@ class Prior:
         """How far inside their intervals integers ``q != 0`` are reconstructed, (P,)."""
         magnitude = np.minimum(np.abs(q), 3) - 1
         return self.shrink[self.rows_of(octave, plane, scale), magnitude].astype(np.int64)
+
+    def bits_of(self, row: int, symbol: int) -> float:
+        """Bits of one symbol that a row codes directly. Encoder only."""
+        first, last = self.tables.starts[row : row + 2]
+        edges = np.append(self.tables.cdf[first:last].astype(np.int64), 1 << 16)
+        k = symbol - int(self.tables.minimum[row])
+        return float(16 - np.log2(edges[k + 1] - edges[k]))
 
     @cached_property
     def magnitude_bits(self) -> NDArray[np.float32]:
@@ -265,6 +282,32 @@ def expected_magnitude(
     return np.minimum(scale, SCALE_LIMIT - 1, out=scale)
 
 
+def shifted(scale: Int32Array, shift: int) -> Int32Array:
+    """Expected magnitudes times 2^(shift / 4), in integers; -8 <= shift <= 8."""
+    if shift == 0:
+        return scale
+    moved = _times_power(scale, shift)
+    return np.minimum(moved, SCALE_LIMIT - 1, out=moved)
+
+
+def shifted_sums(sums: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
+    """Sums of expected magnitudes over blocks, times 2^(shift / 4)."""
+    return _times_power(sums, shift)
+
+
+def _times_power(values: NDArray[Any], shift: int) -> NDArray[Any]:
+    octaves, quarter = divmod(shift, 4)
+    return (values * _QUARTERS[quarter]) >> (8 - octaves)
+
+
+def matching_shift(scale: Int32Array, magnitudes: Int32Array) -> int:
+    """Shift that brings expected magnitudes (P,) to the mean of those found, (P,) in steps."""
+    if not scale.size or not magnitudes.any():
+        return 0
+    ratio = 256 * float(magnitudes.sum(dtype=np.float64)) / max(float(scale.sum()), 1.0)
+    return int(np.clip(np.rint(4 * np.log2(ratio)), -SHIFT_LIMIT, SHIFT_LIMIT))
+
+
 def scale_bins(scale: Int32Array) -> NDArray[np.uint8]:
     """Quarter-octave bins 0..64 of expected magnitudes."""
     return _SCALE_LUT[scale]
@@ -275,10 +318,9 @@ def raw_bits(scale: Int32Array) -> NDArray[np.uint8]:
     return _RAW_LUT[scale]
 
 
-def flag_bins(scale: Int32Array) -> NDArray[np.uint8]:
-    """Half-octave bins 0..49 of the expected magnitude of whole blocks: (N, h, w) -> (N, H, W)."""
-    sums = block_sum(scale).astype(np.float64)  # below 2^24: exact
-    mantissa, exponent = np.frexp(np.maximum(sums, 1.0))  # value = mantissa * 2^exponent
+def flag_bins(sums: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Half-octave bins 0..49 of the expected magnitudes of whole blocks (sums over them)."""
+    mantissa, exponent = np.frexp(np.clip(sums, 1, 1 << 24).astype(np.float64))
     return (2 * (exponent - 1) + (mantissa >= 0.75)).astype(np.uint8)
 
 
@@ -339,9 +381,3 @@ def restore_low(residuals: Int32Array) -> Int32Array:
 def _median(left: Int32Array, upper: Int32Array, corner: Int32Array) -> Int32Array:
     low, high = np.minimum(left, upper), np.maximum(left, upper)
     return np.clip(left + upper - corner, low, high)
-
-
-def coding_order(coefficients: Coefficients) -> Int32Array:
-    """All integers of a chunk as one vector: codebook entries, low-pass, levels 4 to 0."""
-    parts = [coefficients.entries.astype(np.int32), coefficients.low, *coefficients.detail[::-1]]
-    return np.concatenate([part.ravel() for part in parts])
