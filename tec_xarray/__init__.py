@@ -23,7 +23,11 @@ if TYPE_CHECKING:
         UnsupportedFormat,
         WeightsError,
     )
+    from tec_xarray._append import append
+    from tec_xarray._copy import copy
+    from tec_xarray._verify import Verification, verify
     from tec_xarray._versions import show_versions
+    from tec_xarray.archive import resume
     from tec_xarray.encode import compress, drop_codec
     from tec_xarray.layout import from_cube, to_bands, to_cube
     from tec_xarray.report import Report, compare
@@ -31,6 +35,11 @@ if TYPE_CHECKING:
 # Where each public name lives; imported when it is first used.
 _HOMES = {
     "compress": "tec_xarray.encode",
+    "append": "tec_xarray._append",
+    "copy": "tec_xarray._copy",
+    "resume": "tec_xarray.archive",
+    "verify": "tec_xarray._verify",
+    "Verification": "tec_xarray._verify",
     "drop_codec": "tec_xarray.encode",
     "to_cube": "tec_xarray.layout",
     "from_cube": "tec_xarray.layout",
@@ -51,14 +60,19 @@ __all__ = [
     "Report",
     "TecError",
     "UnsupportedFormat",
+    "Verification",
     "WeightsError",
+    "append",
     "compare",
     "compress",
+    "copy",
     "drop_codec",
     "from_cube",
+    "resume",
     "show_versions",
     "to_bands",
     "to_cube",
+    "verify",
 ]
 
 

@@ -6,7 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import xarray as xr
 import zarr
@@ -16,6 +16,9 @@ import zarr.storage
 from tec_numcodecs.errors import InvalidInput, TecError
 from tec_numcodecs.options import get_options
 from tec_xarray.layout import cube_of
+
+if TYPE_CHECKING:
+    from tec_xarray._run import How
 
 AnyArray: TypeAlias = "zarr.Array[Any]"
 
@@ -116,8 +119,10 @@ def check_codec(cube: xr.DataArray, encoding: Mapping[str, Any], zarr_format: in
     )
 
 
-def write(marked: xr.Dataset, target: Target) -> None:
+def write(marked: xr.Dataset, target: Target, **options: Any) -> None:
     """Write a marked dataset, after all metadata were written in memory without complaint.
+
+    Options are those of ``to_zarr``.
 
     Raises
     ------
@@ -129,10 +134,10 @@ def write(marked: xr.Dataset, target: Target) -> None:
         marked.to_zarr(
             target.store,
             group=target.group,
-            mode="w" if target.mode == "w" else "w-",
             zarr_format=target.zarr_format,
             consolidated=target.consolidated,
             storage_options=target.storage_options,
+            **{"mode": target.mode, **options},
         )
 
 
@@ -154,8 +159,15 @@ def _rehearse(marked: xr.Dataset, zarr_format: int) -> None:
         ) from error
 
 
-def write_region(marked: xr.Dataset, target: Target, region: Mapping[str, slice]) -> None:
+def write_region(
+    marked: xr.Dataset, target: Target, region: Mapping[str, slice], how: How | None = None
+) -> None:
     """Write into part of an array that exists, if that touches whole blocks of it only."""
+    from tec_xarray._journal import has_journal
+    from tec_xarray._place import Place
+    from tec_xarray._run import How
+    from tec_xarray.archive import rewrite
+
     group = target.open()
     cube = cube_of(marked)
     name = str(cube.name)
@@ -169,6 +181,9 @@ def write_region(marked: xr.Dataset, target: Target, region: Mapping[str, slice]
     # What lies outside of the region (coordinates along other dimensions) stays as it is.
     outside = [n for n, v in marked.variables.items() if not set(v.dims) & set(region)]
     part = marked.drop_vars(outside).drop_encoding()
+    place = Place.of(target.store, target.group, target.storage_options)
+    if has_journal(place):
+        part = part.drop_vars(rewrite(marked, place, region, how or How()))
     with _settings():
         part.to_zarr(
             target.store,

@@ -24,7 +24,6 @@ from tec_xarray._store import (
     check_codec,
     configurations,
     open_store,
-    write,
     write_region,
 )
 from tec_xarray.layout import Bands, as_dataset, cube_of, to_cube
@@ -84,6 +83,10 @@ def compress(
     region: Mapping[str, slice] | None = None,
     consolidated: bool | None = None,
     storage_options: dict[str, Any] | None = None,
+    appendable: bool = False,
+    retries: int = 2,
+    resources: Mapping[str, float] | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Compress a dataset of bands, now or when it is written.
 
@@ -127,6 +130,13 @@ def compress(
     region : dict of slice, optional
         Write only this part of an array that exists in `store`, made by `compress` with the same
         settings. It must be made of whole shards (chunks, where there are none).
+    appendable : bool
+        For archives that grow: chunks have room for four dates, and dates that do not fill theirs
+        are kept without loss until `tec_xarray.append` brings more.
+    retries, resources, progress
+        How to write to `store`: how often to try a block again, what a task needs of a Dask worker
+        (``{"GPU": 1}``), and whether to show a bar. The work runs on the current Dask client or
+        scheduler. What is interrupted can be finished with `tec_xarray.resume`.
 
     Returns
     -------
@@ -176,16 +186,20 @@ def compress(
         "nodata": meaning.nodata,
         "max_error": max_error,
     }
-    grid = _grid(cube, chunks, shards, zarr_format)
+    grid = _grid(cube, chunks, shards, zarr_format, appendable=appendable)
     encoding = _encoding(settings, meaning, grid, zarr_format)
     check_codec(cube, encoding, zarr_format)
     marked = _mark(cubes, cube, encoding, meaning, grid, cf=cf)
     if store is None:
         return marked
+    from tec_xarray import archive
+    from tec_xarray._run import How
+
+    how = How(retries, resources, progress)
     if region is None:
-        write(marked, target)
+        archive.write(marked, target, appendable=appendable, how=how, source=cube.chunks)
     else:
-        write_region(marked, target, region)
+        write_region(marked, target, region, how)
     return open_store(target)
 
 
@@ -230,11 +244,16 @@ def _check_size(cube: xr.DataArray) -> None:
 
 
 def _grid(
-    cube: xr.DataArray, chunks: Shape | None, shards: Shape | bool | None, zarr_format: int
+    cube: xr.DataArray,
+    chunks: Shape | None,
+    shards: Shape | bool | None,
+    zarr_format: int,
+    *,
+    appendable: bool,
 ) -> Grid:
     """Decide how to cut the array, and check what was asked for."""
     T, C, H, W = cube.shape
-    default = (min(T, DATES), C, TILE, TILE)
+    default = (DATES if appendable else min(T, DATES), C, TILE, TILE)
     chunk = default if chunks is None else _shape("chunks", chunks, cube, default)
     if chunk[1] != C:
         raise InvalidInput(

@@ -1,0 +1,214 @@
+"""Add dates to an archive, so that a kill at any moment loses nothing and codes nothing twice.
+
+What is to be added is noted in the journal before anything else. Blocks are written behind the
+dates that the metadata show, then the coordinates, then the metadata: readers see the old archive
+until the very end. Dates that do not fill a block are kept in it without loss; when more arrive,
+the block is coded once, from the exact values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+from zarr.core.sync import sync
+
+from tec_numcodecs.errors import InvalidInput
+from tec_xarray._block import tail_of
+from tec_xarray._journal import Journal
+from tec_xarray._place import AnyArray, Place, block_shape
+from tec_xarray._run import How
+from tec_xarray._store import _settings
+from tec_xarray._template import reconsolidate
+from tec_xarray.archive import Archive, go, interrupted, mark_like, opened
+from tec_xarray.layout import cube_of
+
+_UNITS = {"seconds": "s", "microseconds": "us", "milliseconds": "ms", "nanoseconds": "ns"}
+
+
+def append(
+    data: xr.Dataset | xr.DataArray,
+    store: Any,
+    *,
+    group: str | None = None,
+    storage_options: dict[str, Any] | None = None,
+    retries: int = 2,
+    resources: Mapping[str, float] | None = None,
+    progress: bool | None = None,
+    **settings: Any,
+) -> xr.Dataset:
+    """Add dates to an archive.
+
+    Parameters
+    ----------
+    data : xarray.Dataset or xarray.DataArray
+        New dates of the same pixels, bands and variables; later than all that are there.
+    store, group, storage_options
+        The archive; best made with ``compress(..., appendable=True)``.
+    retries, resources, progress
+        As of `tec_xarray.compress`.
+    **settings
+        Of `tec_xarray.compress`: only what the data do not say themselves (`bands`, `variable`).
+
+    Returns
+    -------
+    xarray.Dataset
+        The archive, opened.
+
+    Raises
+    ------
+    InvalidInput
+        Dates that are there already or out of order, data that do not fit, or an archive whose
+        last block is coded with loss and not full. Nothing has been written then.
+    TecError
+        Blocks failed. The archive is as it was; the same call once more finishes the work.
+    """
+    place = Place.of(store, group, storage_options)
+    archive = Archive.open(place, "r+")
+    marked = mark_like(data, archive, settings)
+    cube = cube_of(marked)
+    dates = _labels(cube)
+    pending = archive.pending
+    if pending is not None:
+        if pending["dates"] != dates:
+            raise interrupted(archive)
+        first = int(pending["from"])
+    else:
+        first = archive.array.shape[0]
+        _check_new(cube, archive, first)
+        archive.check_complete()
+    stop = first + cube.shape[0]
+    block = block_shape(archive.array)
+    journal = Journal(place, mode="r+")
+    if pending is None:
+        _check_tail(archive, journal, first, block[0])
+        journal.note(append={"from": first, "to": stop, "dates": dates})
+    journal.grow(-(-stop // block[0]))
+    tail = f"tail_{first}"
+    jobs = list(archive.jobs(stop, first, lossless_tail=True, tail=tail))
+    how = How(retries, resources, progress)
+    go(archive, marked, jobs, journal, how, origin=(first, 0, 0), label="append")
+    _commit(archive, marked, first, stop)
+    _remove(archive.array, tail)
+    journal.note(append=None, appendable=True)
+    reconsolidate(place)
+    return opened(archive)
+
+
+def _labels(cube: xr.DataArray) -> list[str]:
+    """Return dates as JSON can hold them."""
+    time = cube.dims[0]
+    if time not in cube.coords:
+        return [f"#{i}" for i in range(cube.shape[0])]
+    return [str(value) for value in cube[time].values]
+
+
+def _check_new(cube: xr.DataArray, archive: Archive, first: int) -> None:
+    """Refuse dates that are there, that are not in order, or that the stored units cannot hold."""
+    time = str(cube.dims[0])
+    if time not in cube.coords:
+        return
+    new = cube[time].values
+    label = archive.place.label
+    if not (new[1:] > new[:-1]).all():
+        raise InvalidInput(
+            f"dates that do not rise: {', '.join(_labels(cube)[:6])}",
+            allowed="each date once, in order",
+            fix="sort them with ds.sortby('time'), and merge duplicates (groupby solar day)",
+        )
+    there = _stored_times(archive, time)[:first]
+    twice = sorted(set(new.tolist()) & set(there.tolist()))
+    if twice:
+        names = [str(d) for d in new if d in there]
+        raise InvalidInput(
+            f"dates that {label} has already: {', '.join(names[:3])}"
+            + (", ..." if len(names) > 3 else ""),
+            allowed=f"dates after {there.max()}",
+            fix="leave them out: ds.sel(time=~ds.time.isin(archive.time))",
+        )
+    if len(there) and new[0] <= there.max():
+        raise InvalidInput(
+            f"date {new[0]}, before the last one of {label}",
+            allowed=f"dates after {there.max()}",
+            fix="an archive grows at its end: write older dates to another one",
+        )
+    _check_units(new, archive, time)
+
+
+def _check_units(new: Any, archive: Archive, time: str) -> None:
+    """Refuse times that would be rounded: units are fixed when an archive is made."""
+    if new.dtype.kind != "M":
+        return
+    units = str(archive.place.array(time).attrs.get("units", ""))
+    unit = units.partition(" ")[0]
+    code = _UNITS.get(unit)
+    if code is None or (new != new.astype(f"datetime64[{code}]")).any():
+        raise InvalidInput(
+            f"times that {units!r} cannot hold exactly",
+            allowed=f"times in whole {unit}, as the archive was made",
+            fix="round them: ds.assign_coords(time=ds.time.dt.round('s'))",
+        )
+
+
+def _stored_times(archive: Archive, time: str) -> Any:
+    """Read the dates alone: in the middle of an append the rest may not fit together."""
+    place = archive.place
+    others = [name for name in place.open().array_keys() if name != time]
+    stored = xr.open_zarr(
+        place.store,
+        group=place.group,
+        chunks=None,
+        consolidated=False,
+        drop_variables=others,
+        storage_options=place.storage_options,
+    )
+    return stored[time].values
+
+
+def _check_tail(archive: Archive, journal: Journal, first: int, room: int) -> None:
+    """Refuse to add to a block that is coded with loss: its dates would be coded once more."""
+    if first % room == 0:
+        return
+    last = journal.states()[first // room]
+    if not last[..., 1].all():
+        raise InvalidInput(
+            f"the last {first % room} of {first} dates of {archive.place.label} are coded with "
+            f"loss, in blocks for {room}",
+            allowed=f"whole blocks of {room} dates, or an appendable archive",
+            fix="make it with compress(..., appendable=True), so that dates wait without loss "
+            "until a block is full",
+        )
+
+
+def _commit(archive: Archive, marked: xr.Dataset, first: int, stop: int) -> None:
+    """Make new dates visible: coordinates first, the cube last. Can be repeated."""
+    place, time = archive.place, str(cube_of(marked).dims[0])
+    group = place.open(mode="r+")
+    own = {archive.variable, *archive.notes["beside"]}
+    names = [str(n) for n, v in marked.variables.items() if time in v.dims]
+    for name in sorted(names, key=lambda name: name in own):
+        array = place.array(name, "r+")
+        axis = marked.variables[name].dims.index(time)
+        if array.shape[axis] < stop:
+            array.resize(tuple(stop if i == axis else n for i, n in enumerate(array.shape)))
+    rest = [name for name in names if name not in own]
+    if not rest:
+        return
+    part = marked.drop_vars([n for n in marked.variables if n not in rest]).compute()
+    # xarray leaves indexes out of region writes, silently.
+    part = part.drop_indexes([n for n in part.indexes if n in part.variables])
+    with _settings():
+        part.drop_encoding().to_zarr(
+            group.store,
+            group=group.path or None,
+            mode="r+",
+            region={time: slice(first, stop)},
+            consolidated=False,
+        )
+
+
+def _remove(array: AnyArray, tail: str) -> None:
+    """Remove copies of a tail; the block that replaced it is written and noted."""
+    place = tail_of(array, tail).store_path
+    sync(place.store.delete_dir(place.path))
