@@ -95,7 +95,7 @@ class RansDecoder:
         require(-(1 << 31) <= value < 1 << 31, "an escape of more than 32 bits")
         return value
 
-    def pull(self, rows: Ints, table: list[Row]) -> Ints:
+    def pull(self, rows: Ints, table: list[Row] | dict[int, Row]) -> Ints:
         """Decode one symbol for each row number, in C order."""
         symbols = [self.symbol(table[row]) for row in rows.ravel().tolist()]
         return np.array(symbols, np.int64).reshape(rows.shape)
