@@ -107,8 +107,9 @@ $(TRAIN)/.installed: $(INPUTS) .ci/torchvision_on_cpu.py
 	$(TRAIN)/bin/python -c "import compressai, terracodec"
 	@touch $@
 
+# Both groups together, or pip forgets that compressai needs numpy < 2.
 $(TRAIN)/.installed-bench: $(TRAIN)/.installed
-	$(TRAIN)/bin/python $(PIP) install --group bench
+	$(TRAIN)/bin/python $(PIP) install --group oracle --group bench
 	@touch $@
 
 clean:
