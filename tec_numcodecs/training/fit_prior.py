@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,14 +45,20 @@ class Crop:
     weight: float
 
 
-def fit(scenes: Sequence[Scene], log: Log) -> dict[str, NDArray[np.generic]]:
-    """Fit everything; return the arrays of the weights file."""
-    arrays: dict[str, NDArray[np.generic]] = {}
+def fit(
+    scenes: Sequence[Scene], log: Log, start: Mapping[str, NDArray[np.generic]] | None = None
+) -> dict[str, NDArray[np.generic]]:
+    """Fit everything; return the arrays of the weights file.
+
+    With the arrays of an earlier file to start from, its codebooks stay and its decisions take
+    the place of the first round.
+    """
+    arrays: dict[str, NDArray[np.generic]] = dict(start or {})
     crops: list[Crop] = []
     for sensor in dict.fromkeys(scene.sensor for scene in scenes):
         own = [scene for scene in scenes if scene.sensor == sensor]
-        covariances = fit_codebook(own)
-        arrays[f"codebook.{sensor.name}"] = covariances
+        if start is None:
+            arrays[f"codebook.{sensor.name}"] = fit_codebook(own)
         mean = np.array([round(m) for m in sensor.mean], np.int32)[:, None, None]
         if sensor.id != 1:
             continue  # tables are learned on L2A and serve both
@@ -63,8 +69,8 @@ def fit(scenes: Sequence[Scene], log: Log) -> dict[str, NDArray[np.generic]]:
                         Crop(cube + mean, Geometry(cube.shape, sensor, scene.bands), weight)
                     )
     log(f"codebooks done, {len(crops)} crops")
-    model: MiniFP | None = None
-    for round_number in range(2):
+    model = MiniFP(start) if start is not None else None
+    for round_number in range(1 if start is not None else 2):
         arrays |= _fit_prior(crops, arrays, model, log)
         model = MiniFP(arrays)
         log(f"round {round_number + 1} done")
@@ -423,14 +429,16 @@ def _shrink(excess: NDArray[np.float64], index: int) -> NDArray[np.int64]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fit and write the weights file."""
-    from tec_numcodecs.weights.files import save
+    from tec_numcodecs.weights.files import load_unchecked, save
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="directory with MANIFEST.tsv")
+    parser.add_argument("--start", type=Path, help="an earlier weights file to improve on")
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     options = parser.parse_args(arguments)
     log = Log()
-    arrays = fit(read_directory(options.data, "train"), log)
+    start = load_unchecked(options.start) if options.start else None
+    arrays = fit(read_directory(options.data, "train"), log, start)
     log(save(options.out, arrays))
 
 
