@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +11,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from tec_xarray._judge import DN_PER_REFLECTANCE
-from tec_xarray.metrics import Floats, Mask, Tally, tally
+from tec_xarray.metrics import Scaling, Tally, tally
+
+__all__ = ["Scaling", "measure", "scaling_of"]
 
 Region: TypeAlias = tuple[slice, slice, slice, slice]
 
@@ -21,50 +22,21 @@ MOST_DATES = 8  # of a block
 AT_ONCE = 4  # blocks that may be in flight on dask
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """How to turn stored values into DN: DN = (value - offset) / scale.
+def scaling_of(codec: Mapping[str, Any], dtype: np.dtype[Any], cube: xr.DataArray) -> Scaling:
+    """Read from a codec's configuration what values mean, or judge by the dtype without one.
 
-    Attributes
-    ----------
-    scale, offset : float
-        As in the codec's configuration.
-    nodata : float or None
-        The value of missing samples; NaN is missing in any case.
+    Integers that xarray made floats of (`mask_and_scale`) have been scaled by CF attributes
+    already, which are in the encoding then; NaN marks what is missing in them.
     """
-
-    scale: float = 1.0
-    offset: float = 0.0
-    nodata: float | None = None
-
-    @classmethod
-    def of(cls, codec: Mapping[str, Any], dtype: np.dtype[Any], cube: xr.DataArray) -> Scaling:
-        """Read it from a codec's configuration, or judge by the dtype where there is none.
-
-        Integers that xarray made floats of (`mask_and_scale`) have been scaled by CF attributes
-        already, which are in the encoding then; NaN marks what is missing in them.
-        """
-        reflectance = dtype.kind == "f"
-        scale = float(codec.get("scale", 1 / DN_PER_REFLECTANCE if reflectance else 1.0))
-        offset = float(codec.get("offset", 0.0))
-        nodata = codec.get("nodata", cube.attrs.get("nodata"))
-        if dtype.kind in "iu" and cube.dtype.kind == "f":
-            factor = float(cube.encoding.get("scale_factor", 1.0))
-            shift = float(cube.encoding.get("add_offset", 0.0))
-            return cls(scale * factor, offset * factor + shift)
-        return cls(scale, offset, None if nodata is None else float(nodata))
-
-    def apply(self, values: NDArray[Any]) -> tuple[Floats, Mask]:
-        """Return DN as float64, and which samples are valid."""
-        valid = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, np.bool_)
-        if self.nodata is not None and not np.isnan(self.nodata):
-            valid &= values != self.nodata
-        dn = values.astype(np.float64)
-        if self.offset:
-            dn -= self.offset
-        if self.scale != 1.0:
-            dn /= self.scale
-        return dn, valid
+    reflectance = dtype.kind == "f"
+    scale = float(codec.get("scale", 1 / DN_PER_REFLECTANCE if reflectance else 1.0))
+    offset = float(codec.get("offset", 0.0))
+    nodata = codec.get("nodata", cube.attrs.get("nodata"))
+    if dtype.kind in "iu" and cube.dtype.kind == "f":
+        factor = float(cube.encoding.get("scale_factor", 1.0))
+        shift = float(cube.encoding.get("add_offset", 0.0))
+        return Scaling(scale * factor, offset * factor + shift)
+    return Scaling(scale, offset, None if nodata is None else float(nodata))
 
 
 def measure(
@@ -115,9 +87,8 @@ def _block(
     scalings: tuple[Scaling, Scaling],
     ssim: bool,
 ) -> Tally:
-    dn, valid = scalings[0].apply(np.asarray(decoded))
-    original_dn, original_valid = scalings[1].apply(np.asarray(original))
-    return tally(original_dn, dn, original_valid, valid, ssim=ssim)
+    ours, theirs = scalings
+    return tally(np.asarray(original), np.asarray(decoded), (theirs, ours), ssim=ssim)
 
 
 def _regions(T: int, H: int, W: int, dates: int) -> Iterator[Region]:

@@ -64,7 +64,7 @@ def compress(
     lam: float | None = None,
     quality: int | None = None,
     weights: str = "mini",
-    max_error: float | None = None,
+    max_error: float | Sequence[float] | None = None,
     bands: Bands | None = None,
     sensor: str | None = None,
     variable: str | None = None,
@@ -98,14 +98,14 @@ def compress(
     model : str
         ``"fp"``, ``"elic"``, ``"tt"`` or ``"flextec"``.
     lam : float, optional
-        The rate: larger is better and bigger. Default: 20.
+        The rate: larger is better and bigger. Default: 20, or what `max_error` needs.
     quality : int, optional
         For models that store tokens from coarse to fine, how many (flextec: 1 ... 16).
     weights : str
         ``"mini"`` (in the package), ``"terracodec-1.0"`` (published), or a path.
-    max_error : float, optional
-        In DN: a promise that no valid sample is off by more. 0 is lossless, and goes without
-        `lam`.
+    max_error : float or sequence of float, optional
+        In the units of the data, one for all bands or one for each: a promise that no valid sample
+        is off by more. 0 is lossless, and goes without `lam`.
     bands, sensor, variable, name
         What is what: see `tec_xarray.to_cube`. The sensor is told from attributes or bands where
         these decide, else it must be given.
@@ -171,7 +171,7 @@ def compress(
     names = [str(band) for band in cube[find_axes(cube).band].values]
     known = find_sensor(names, source, sensor)
     meaning = judge(cube, source, units=units, scale=scale, offset=offset, nodata=nodata)
-    if lam is None and max_error != 0:
+    if lam is None and max_error is None:
         lam = DEFAULT_LAM
     settings = {
         "model": model,

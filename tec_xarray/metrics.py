@@ -80,17 +80,50 @@ class Tally:
         self.peak[dates] = np.maximum(self.peak[dates], block.peak)
 
 
+@dataclass(frozen=True)
+class Scaling:
+    """How to turn stored values into DN: DN = (value - offset) / scale.
+
+    Attributes
+    ----------
+    scale, offset : float
+        As in the codec's configuration.
+    nodata : float or None
+        The value of missing samples; NaN is missing in any case.
+    """
+
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: float | None = None
+
+    def apply(self, values: NDArray[Any]) -> tuple[Floats, Mask]:
+        """Return DN as float64, and which samples are valid."""
+        valid = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, np.bool_)
+        if self.nodata is not None and not np.isnan(self.nodata):
+            valid &= values != self.nodata
+        dn = values.astype(np.float64)
+        if self.offset:
+            dn -= self.offset
+        if self.scale != 1.0:
+            dn /= self.scale
+        return dn, valid
+
+
 def tally(
-    original: Floats, decoded: Floats, valid: Mask, decoded_valid: Mask, *, ssim: bool = True
+    original: NDArray[Any],
+    decoded: NDArray[Any],
+    scalings: tuple[Scaling, Scaling] = (Scaling(), Scaling()),
+    *,
+    ssim: bool = True,
 ) -> Tally:
-    """Compare two blocks.
+    """Compare two blocks, plane by plane: little more memory than they take themselves.
 
     Parameters
     ----------
-    original, decoded : float64, shape (T, C, H, W)
-        Values in DN. What stands at invalid samples does not matter (NaN is fine).
-    valid, decoded_valid : bool, shape (T, C, H, W)
-        Which samples hold data.
+    original, decoded : array, shape (T, C, H, W)
+        As stored.
+    scalings : tuple of Scaling
+        What their values mean.
     ssim : bool
         Whether to compute SSIM, nearly all of the time that this takes.
 
@@ -99,26 +132,32 @@ def tally(
     Tally
         Of shape (T, C).
     """
-    both = valid & decoded_valid
-    error = np.where(both, decoded - original, 0.0)  # (T, C, H, W)
-    found = Tally.zeros(*error.shape[:2])
-    found.count[:] = both.sum(axis=(2, 3))
-    found.error[:] = error.sum(axis=(2, 3))
-    found.square[:] = np.square(error).sum(axis=(2, 3))
-    found.mask_errors[:] = (valid != decoded_valid).sum(axis=(2, 3))
-    size = np.abs(error)
-    found.peak[:] = size.max(axis=(2, 3), initial=0.0)
-    if size.size:
-        place = np.unravel_index(int(size.argmax()), size.shape)
-        found.worst = (int(place[0]), int(place[1]), int(place[2]), int(place[3]))
-    for t in range(len(error)):
-        found.angle[t], found.spectra[t] = _spectral_angle(original[t], decoded[t], both[t])
-        if ssim:
-            for c in range(error.shape[1]):
-                found.ssim[t, c], found.windows[t, c] = _ssim(
-                    original[t, c], decoded[t, c], both[t, c]
-                )
+    T, C = original.shape[:2]
+    found = Tally.zeros(T, C)
+    for t in range(T):
+        for c in range(C):
+            a, valid = scalings[0].apply(original[t, c])  # (H, W)
+            b, decoded_valid = scalings[1].apply(decoded[t, c])
+            both = valid & decoded_valid
+            found.mask_errors[t, c] = np.count_nonzero(valid != decoded_valid)
+            _count_errors(found, (t, c), np.where(both, b - a, 0.0), both)
+            if ssim:
+                found.ssim[t, c], found.windows[t, c] = _ssim(a, b, both)
+        found.angle[t], found.spectra[t] = _spectral_angle(original[t], decoded[t], scalings)
     return found
+
+
+def _count_errors(found: Tally, place: tuple[int, int], error: Floats, both: Mask) -> None:
+    """Enter the errors of one plane (H, W), 0 where a sample is invalid."""
+    size = np.abs(error)
+    peak = size.max(initial=0.0)
+    if peak > found.peak.max():
+        y, x = np.unravel_index(int(size.argmax()), size.shape)
+        found.worst = (*place, int(y), int(x))
+    found.peak[place] = peak
+    found.count[place] = np.count_nonzero(both)
+    found.error[place] = error.sum()
+    found.square[place] = np.square(error).sum()
 
 
 def _ssim(a: Floats, b: Floats, valid: Mask) -> tuple[float, int]:
@@ -167,15 +206,26 @@ def _whole_windows(valid: Mask) -> Mask:
     return whole
 
 
-def _spectral_angle(a: Floats, b: Floats, valid: Mask) -> tuple[float, int]:
+def _spectral_angle(
+    original: NDArray[Any], decoded: NDArray[Any], scalings: tuple[Scaling, Scaling]
+) -> tuple[float, int]:
     """Sum the angles between spectra of one date (C, H, W), in radians; count them."""
-    if len(a) < 2:
+    if len(original) < 2:
         return 0.0, 0
-    pixels = valid.all(axis=0)
-    u, v = a[:, pixels], b[:, pixels]  # (C, n)
-    length_u, length_v = np.sqrt((u * u).sum(axis=0)), np.sqrt((v * v).sum(axis=0))
-    lit = (length_u > 0) & (length_v > 0)
-    u, v = u[:, lit] / length_u[lit], v[:, lit] / length_v[lit]
+    pixels = np.ones(original.shape[1:], np.bool_)
+    squares = np.zeros((2, *pixels.shape))
+    for planes in zip(original, decoded, strict=True):
+        for i in (0, 1):
+            dn, valid = scalings[i].apply(planes[i])
+            squares[i] += dn * dn
+            pixels &= valid
+    pixels &= (squares > 0).all(axis=0)  # darkness has no direction
+    length_u, length_v = np.sqrt(squares[:, pixels])  # (n,) each
     # Kahan's form: the arc cosine of a dot product near 1 would lose half of the digits.
-    apart, along = np.sqrt(((u - v) ** 2).sum(axis=0)), np.sqrt(((u + v) ** 2).sum(axis=0))
-    return float((2 * np.arctan2(apart, along)).sum()), int(lit.sum())
+    apart, along = np.zeros_like(length_u), np.zeros_like(length_u)
+    for planes in zip(original, decoded, strict=True):
+        u = scalings[0].apply(planes[0][pixels])[0] / length_u
+        v = scalings[1].apply(planes[1][pixels])[0] / length_v
+        apart += (u - v) ** 2
+        along += (u + v) ** 2
+    return float((2 * np.arctan2(np.sqrt(apart), np.sqrt(along))).sum()), len(apart)

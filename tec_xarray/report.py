@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray._blocks import Scaling, measure
+from tec_xarray._blocks import measure, scaling_of
 from tec_xarray._stored import Stored, find_stored
 from tec_xarray.layout import cube_of, to_cube
 from tec_xarray.metrics import PEAK, Tally
@@ -238,8 +238,8 @@ def compare(
             fix="pass the values that were compressed, in the same units",
         )
     scalings = (
-        Scaling.of(stored.codec, stored.dtype, cube),
-        Scaling.of(stored.codec, stored.dtype, reference),
+        scaling_of(stored.codec, stored.dtype, cube),
+        scaling_of(stored.codec, stored.dtype, reference),
     )
     tally = measure(cube, reference, scalings, dates=stored.chunks[0], ssim=ssim)
     return _report(cube, names, stored, tally)
