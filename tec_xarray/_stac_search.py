@@ -1,0 +1,219 @@
+"""From a catalog, or whatever holds items, to a list of items that are what was asked for.
+
+Servers are not trusted to filter: some ignore what they do not know, and answer with everything.
+What was asked is asked of the items once more.
+"""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pystac
+import pystac.utils
+import pystac_client
+import pystac_client.exceptions
+import requests
+import shapely.geometry
+
+from tec_numcodecs.errors import InvalidInput
+from tec_xarray._stac_errors import CatalogWarning, SourceError, listed
+
+Query: TypeAlias = Mapping[str, Mapping[str, Any]]
+
+_TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "eq": operator.eq,
+    "neq": operator.ne,
+    "lt": operator.lt,
+    "lte": operator.le,
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "in": lambda value, allowed: value in allowed,
+    "startsWith": lambda value, start: str(value).startswith(start),
+    "endsWith": lambda value, end: str(value).endswith(end),
+    "contains": lambda value, part: part in value,
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to search for; None means anything. See `tec_xarray.open_stac`."""
+
+    collection: str | None
+    bbox: tuple[float, float, float, float] | None
+    geometry: Any
+    datetime: Any
+    query: Query | None
+    max_items: int | None
+
+    def area(self) -> Any:
+        """Return the area in longitude and latitude as a shape, None for anywhere."""
+        if self.geometry is not None:
+            return shapely.geometry.shape(self.geometry)
+        return shapely.geometry.box(*self.bbox) if self.bbox is not None else None
+
+
+def find_items(source: Any, wanted: Wanted, *, timeout: float) -> list[pystac.Item]:
+    """Return items in order of time and name, each once.
+
+    Raises
+    ------
+    InvalidInput
+        Nothing was found, or `source` holds no items.
+    SourceError
+        The catalog cannot be reached, or answers with an error.
+    """
+    _check(wanted)
+    if isinstance(source, (str, pystac_client.Client)):
+        found, where = _search(source, wanted, timeout), str(source)
+    else:
+        found, where = _items(source), f"{type(source).__name__} of items"
+    kept = {(item.collection_id, item.id): item for item in found if _matches(item, wanted)}
+    items = sorted(kept.values(), key=lambda item: (when_taken(item), item.id))[: wanted.max_items]
+    if not items:
+        raise InvalidInput(
+            f"no items in {where} for {_asked(wanted)} ({len(found)} before filtering)",
+            allowed="a search that finds something",
+            fix="widen it; see the catalog's collections and dates",
+        )
+    return items
+
+
+def _check(wanted: Wanted) -> None:
+    if wanted.bbox is not None and wanted.geometry is not None:
+        raise InvalidInput("bbox and geometry", allowed="one of them")
+    box = wanted.bbox
+    if box is not None and (len(box) != 4 or box[0] >= box[2] or box[1] >= box[3]):
+        raise InvalidInput(
+            f"bbox = {box}",
+            allowed="(west, south, east, north) in degrees, west < east, south < north",
+            fix="a box across the antimeridian needs two calls",
+        )
+    tests = {test for tests in (wanted.query or {}).values() for test in tests}
+    if tests - set(_TESTS):
+        raise InvalidInput(
+            f"query with {', '.join(sorted(tests - set(_TESTS)))}",
+            allowed=", ".join(_TESTS),
+            fix="for example query={'eo:cloud_cover': {'lt': 40}}",
+        )
+
+
+def _search(
+    source: str | pystac_client.Client, wanted: Wanted, timeout: float
+) -> list[pystac.Item]:
+    """Ask a STAC API."""
+    try:
+        client = (
+            pystac_client.Client.open(source, timeout=timeout)
+            if isinstance(source, str)
+            else source
+        )
+        if not client.conforms_to("ITEM_SEARCH"):
+            raise InvalidInput(
+                f"{source} is a catalog without search",
+                allowed="a STAC API, or items",
+                fix="pass the items: open_stac(list(catalog.get_items(recursive=True)), ...)",
+            )
+        query = dict(wanted.query) if wanted.query else None
+        if query and not client.conforms_to("QUERY"):
+            warnings.warn(
+                f"{source} does not know `query`: it is asked for all items, which are filtered "
+                "here",
+                CatalogWarning,
+                stacklevel=4,
+            )
+            query = None
+        search = client.search(
+            collections=None if wanted.collection is None else [wanted.collection],
+            bbox=wanted.bbox,
+            intersects=wanted.geometry,
+            datetime=wanted.datetime,
+            query=query,
+            limit=100,
+        )
+        # Only the client knows how many are left after its own filter: no max_items here.
+        return list(search.items())
+    except (
+        pystac_client.exceptions.APIError,
+        pystac.STACError,
+        requests.RequestException,
+        OSError,
+    ) as error:
+        raise SourceError(
+            f"{source}: {type(error).__name__}: {error}",
+            allowed="a STAC API that answers",
+            fix="check the address and the search, or try again later",
+        ) from error
+
+
+def _items(source: Any) -> list[pystac.Item]:
+    """Take items out of what may hold them."""
+    if isinstance(source, pystac_client.ItemSearch):
+        return list(source.items())
+    if isinstance(source, pystac.Item):
+        return [source]
+    if isinstance(source, Mapping):
+        source = source["features"] if source.get("type") == "FeatureCollection" else [source]
+    if not isinstance(source, Iterable):
+        raise InvalidInput(
+            f"{type(source).__name__}", allowed="the URL of a STAC API, or items", fix="pass a list"
+        )
+    found = []
+    for item in source:
+        if isinstance(item, Mapping) and item.get("type") == "Feature":
+            # from_dict migrates old STAC versions; a copy, as the caller's must not change.
+            found.append(pystac.Item.from_dict(dict(item), preserve_dict=True))
+        elif isinstance(item, pystac.Item):
+            found.append(item)
+        else:
+            raise InvalidInput(f"{item!r:.80}", allowed="pystac items, or their dictionaries")
+    return found
+
+
+def _matches(item: pystac.Item, wanted: Wanted) -> bool:
+    """Tell whether an item is what was asked for, whoever has checked that before."""
+    if wanted.collection is not None and item.collection_id not in (None, wanted.collection):
+        return False
+    area = wanted.area()
+    if area is not None and item.geometry is not None:
+        if not area.intersects(shapely.geometry.shape(item.geometry)):
+            return False
+    for name, tests in (wanted.query or {}).items():
+        value = item.properties.get(name)
+        if value is None or not all(_TESTS[test](value, arg) for test, arg in tests.items()):
+            return False
+    return _in_time(item, wanted.datetime)
+
+
+def _in_time(item: pystac.Item, when: Any) -> bool:
+    if when is None:
+        return True
+    # The same reading of "2023-03/2023-10" as in the request that is sent.
+    text = pystac_client.ItemSearch("", datetime=when).get_parameters()["datetime"]
+    start, _, end = text.partition("/")
+    taken = when_taken(item)
+    after = start in ("", "..") or pystac.utils.str_to_datetime(start) <= taken
+    if not end:
+        return taken == pystac.utils.str_to_datetime(start)
+    return after and (end == ".." or taken <= pystac.utils.str_to_datetime(end))
+
+
+def when_taken(item: pystac.Item) -> Any:
+    """Return when an item was taken, with time zone."""
+    taken = item.datetime or item.common_metadata.start_datetime
+    if taken is None:
+        raise InvalidInput(f"item {item.id!r} has no date", allowed="items with datetime")
+    return pystac.utils.str_to_datetime(pystac.utils.datetime_to_str(taken))
+
+
+def _asked(wanted: Wanted) -> str:
+    given = {k: v for k, v in vars(wanted).items() if v is not None}
+    return listed([f"{name} = {value!r:.80}" for name, value in given.items()]) or "anything"
+
+
+def find_sequence(value: str | Sequence[str]) -> list[str]:
+    """Return a list of one or more strings."""
+    return [value] if isinstance(value, str) else list(value)
