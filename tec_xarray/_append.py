@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from zarr.core.sync import sync
 
@@ -19,8 +20,7 @@ from tec_xarray._block import tail_of
 from tec_xarray._journal import Journal
 from tec_xarray._place import AnyArray, Place, block_shape
 from tec_xarray._run import How
-from tec_xarray._store import _settings
-from tec_xarray._template import reconsolidate
+from tec_xarray._template import reconsolidate, stored_values
 from tec_xarray.archive import Archive, go, interrupted, mark_like, opened
 from tec_xarray.layout import cube_of
 
@@ -79,6 +79,7 @@ def append(
         _check_new(cube, archive, first)
         archive.check_complete()
     stop = first + cube.shape[0]
+    values = _beside_dates(marked, archive)
     block = block_shape(archive.array)
     journal = Journal(place, mode="r+")
     if pending is None:
@@ -89,7 +90,7 @@ def append(
     jobs = list(archive.jobs(stop, first, lossless_tail=True, tail=tail))
     how = How(retries, resources, progress)
     go(archive, marked, jobs, journal, how, origin=(first, 0, 0), label="append")
-    _commit(archive, marked, first, stop)
+    _commit(archive, marked, values, first, stop)
     _remove(archive.array, tail)
     journal.note(append=None, appendable=True)
     reconsolidate(place)
@@ -133,19 +134,17 @@ def _check_new(cube: xr.DataArray, archive: Archive, first: int) -> None:
             allowed=f"dates after {there.max()}",
             fix="an archive grows at its end: write older dates to another one",
         )
-    _check_units(new, archive, time)
 
 
-def _check_units(new: Any, archive: Archive, time: str) -> None:
+def _check_units(new: Any, array: AnyArray) -> None:
     """Refuse times that would be rounded: units are fixed when an archive is made."""
-    if new.dtype.kind != "M":
+    if new is None:
         return
-    units = str(archive.place.array(time).attrs.get("units", ""))
-    unit = units.partition(" ")[0]
+    unit = str(array.attrs.get("units", "")).partition(" ")[0]
     code = _UNITS.get(unit)
     if code is None or (new != new.astype(f"datetime64[{code}]")).any():
         raise InvalidInput(
-            f"times that {units!r} cannot hold exactly",
+            f"times that cannot be stored exactly in {unit or 'the units there'}",
             allowed=f"times in whole {unit}, as the archive was made",
             fix="round them: ds.assign_coords(time=ds.time.dt.round('s'))",
         )
@@ -181,31 +180,40 @@ def _check_tail(archive: Archive, journal: Journal, first: int, room: int) -> No
         )
 
 
-def _commit(archive: Archive, marked: xr.Dataset, first: int, stop: int) -> None:
-    """Make new dates visible: coordinates first, the cube last. Can be repeated."""
-    place, time = archive.place, str(cube_of(marked).dims[0])
-    group = place.open(mode="r+")
-    own = {archive.variable, *archive.notes["beside"]}
-    names = [str(n) for n, v in marked.variables.items() if time in v.dims]
-    for name in sorted(names, key=lambda name: name in own):
-        array = place.array(name, "r+")
-        axis = marked.variables[name].dims.index(time)
+def _beside_dates(marked: xr.Dataset, archive: Archive) -> dict[str, Any]:
+    """Return the values, as they are stored, of what belongs to dates: coordinates and the like.
+
+    Raises
+    ------
+    InvalidInput
+        They cannot be stored as those that are there.
+    """
+    time = str(cube_of(marked).dims[0])
+    found = {}
+    for name, variable in marked.variables.items():
+        if time in variable.dims and name != archive.variable:
+            array = archive.place.array(str(name))
+            _check_units(variable.values if variable.dtype.kind == "M" else None, array)
+            values = stored_values(variable, str(name), array)
+            if name not in archive.notes["beside"]:
+                found[str(name)] = np.asarray(values)
+    return found
+
+
+def _commit(
+    archive: Archive, marked: xr.Dataset, values: Mapping[str, Any], first: int, stop: int
+) -> None:
+    """Make new dates visible, the coordinates first and the cube last. Can be repeated."""
+    time = str(cube_of(marked).dims[0])
+    for name in [*values, *archive.notes["beside"], archive.variable]:
+        axis = marked.variables[name].dims.index(time) if time in marked[name].dims else None
+        if axis is None:
+            continue
+        array = archive.place.array(name, "r+")
         if array.shape[axis] < stop:
             array.resize(tuple(stop if i == axis else n for i, n in enumerate(array.shape)))
-    rest = [name for name in names if name not in own]
-    if not rest:
-        return
-    part = marked.drop_vars([n for n in marked.variables if n not in rest]).compute()
-    # xarray leaves indexes out of region writes, silently.
-    part = part.drop_indexes([n for n in part.indexes if n in part.variables])
-    with _settings():
-        part.drop_encoding().to_zarr(
-            group.store,
-            group=group.path or None,
-            mode="r+",
-            region={time: slice(first, stop)},
-            consolidated=False,
-        )
+        if name in values:
+            array[(slice(None),) * axis + (slice(first, stop),)] = values[name]
 
 
 def _remove(array: AnyArray, tail: str) -> None:

@@ -18,7 +18,6 @@ import zarr.storage
 from numpy.typing import NDArray
 
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
-from tec_xarray.metrics import Scaling
 from tec_xarray._journal import ERRORS, JOURNAL, Done, Journal
 from tec_xarray._place import (
     AnyArray,
@@ -33,6 +32,7 @@ from tec_xarray._place import (
     variant,
     write_object,
 )
+from tec_xarray.metrics import Scaling
 
 Region: TypeAlias = tuple[slice, slice, slice, slice]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import xarray as xr
 import zarr
 
@@ -56,10 +57,33 @@ def write_template(marked: xr.Dataset, target: Target) -> None:
 
 
 def stored_values(variable: xr.Variable, name: str, array: AnyArray) -> Any:
-    """Return values as they are to be stored: packed, with fill values, and so on; lazily."""
+    """Return values as an array has them: packed, counted in its units; NumPy or dask.
+
+    Raises
+    ------
+    InvalidInput
+        The variable is packed in another way than the array.
+    """
+    variable = variable.copy(deep=False)
+    keys = ["scale_factor", "add_offset"]
+    if variable.dtype.kind in "mM":
+        keys = ["units", "calendar"]
+        settings = {key: array.attrs[key] for key in keys if key in array.attrs}
+        variable.encoding = {**settings, "dtype": array.dtype}
+    elif array.dtype.kind in "iu":
+        keys.append("_FillValue")
     encoded = xr.conventions.encode_cf_variable(variable, name=name)
-    data = encoded.data
-    return data if data.dtype == array.dtype else data.astype(array.dtype)
+    for key in keys:
+        ours, theirs = encoded.attrs.get(key), array.attrs.get(key)
+        if ours != theirs:
+            raise InvalidInput(
+                f"{key} of {name!r} is {ours!r}",
+                allowed=f"{theirs!r}, as it is stored",
+                fix="open the data in the same way as those that are there (mask_and_scale)",
+            )
+    if encoded.chunks is not None:
+        return encoded.data.astype(array.dtype)
+    return np.asarray(encoded.values).astype(array.dtype)
 
 
 def reconsolidate(place: Place) -> None:

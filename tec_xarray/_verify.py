@@ -132,7 +132,7 @@ def verify(
     """
     place = Place.of(store, group, storage_options)
     journal = has_journal(place)
-    archive = Archive.open(place) if journal else _without_journal(place)
+    archive = Archive.open(place) if journal else without_journal(place)
     marked = None if original is None else mark_like(original, archive, settings)
     dates = archive.array.shape[0]
     jobs = list(archive.jobs(dates, 0, lossless_tail=False, tail=None))
@@ -275,7 +275,7 @@ def _beside(place: Place, archive: Archive) -> list[tuple[str, str]]:
     return problems
 
 
-def _without_journal(place: Place) -> Archive:
+def without_journal(place: Place) -> Archive:
     """Find the one compressed cube of a group that has no journal."""
     found = [(name, array) for name, array in place.open().arrays() if configuration(array)]
     if len(found) != 1:

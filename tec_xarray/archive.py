@@ -18,20 +18,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import xarray as xr
 import zarr.storage
 
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray import _template
 from tec_xarray._block import Job
-from tec_xarray.metrics import Scaling
 from tec_xarray._journal import Done, Journal
 from tec_xarray._place import AnyArray, Place, block_shape
 from tec_xarray._progress import Meter
 from tec_xarray._run import How, Work, run
 from tec_xarray._store import Target, configuration, configurations, open_store
 from tec_xarray.layout import cube_of
+from tec_xarray.metrics import Scaling
 
 MOST_SIDE = 4  # blocks along an axis that are thought to share a source chunk
 
@@ -316,18 +315,12 @@ def work_of(
     beside = {}
     for name in archive.notes["beside"] if names is None else names:
         variable = marked.variables[name]
-        beside[name] = stored_values(variable, name, archive.place.array(name))
+        beside[name] = _template.stored_values(variable, name, archive.place.array(name))
     sides = [1, 2, 2]
     if source is not None:
         for k, (axis, step) in enumerate(zip((0, 2, 3), (block[0], *block[2:]), strict=True)):
             sides[k] = min(-(-max(source[axis]) // step), MOST_SIDE)
     return Work(jobs, block, cube.data, beside, origin, (sides[0], sides[1], sides[2]))
-
-
-def stored_values(variable: xr.Variable, name: str, array: AnyArray) -> Any:
-    """Return values as they are to be stored; NumPy or dask."""
-    values = _template.stored_values(variable, name, array)
-    return values if hasattr(values, "dask") else np.asarray(values)
 
 
 def _check_dates(cube: xr.DataArray, there: xr.DataArray, place: Place) -> None:
