@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from tec_numcodecs.errors import CorruptChunk, InvalidInput, WeightsError
 from tec_numcodecs.models import registry
 from tec_numcodecs.models.base import Geometry, Latents, Model, Rate
 from tec_numcodecs.options import get_options
-from tec_numcodecs.pixels import Masks, Samples, avoid_nodata, from_dn, is_integer, to_dn
+from tec_numcodecs.pixels import Masks, Samples, avoid_nodata, from_dn, is_integer, nodata_of, to_dn
 from tec_numcodecs.sensors import get_sensor
 from tec_numcodecs.weights.registry import WeightsId, by_prefix
 
@@ -243,7 +242,8 @@ def _bounded(chunk: Chunk, samples: Samples, masks: Masks, config: CodecConfig) 
     if bounds is None or config.lossless:
         return container.write(chunk)
     bound = np.array(bounds)
-    steps = 2 * np.floor(bound) + 1 if samples.dtype.kind in "iu" else 2 * bound
+    # Floats: a little less than the bound allows, so that rounding to binary32 stays within it.
+    steps = 2 * np.floor(bound) + 1 if samples.dtype.kind in "iu" else 2 * bound * (1 - 2.0**-9)
     invalid = masks.union(samples.shape)
     (decoded,) = decode([container.write(chunk)], config)
     if (steps > 0).all():
@@ -324,17 +324,12 @@ def _decode_with_model(model: Model, chunks: Sequence[Chunk]) -> list[NDArray[np
     geometries, rates, payloads, checks = [], [], [], []
     for chunk in chunks:
         header, model_header = chunk.header, chunk.header.model
-        if model_header is None:
-            raise CorruptChunk("a chunk without a model")
+        if model_header is None or header.sensor == 0:
+            raise CorruptChunk("latents without a model or a sensor")
         if Section.RESIDUAL in chunk.sections and not model_header.exact:
             raise CorruptChunk("a residual on top of inexact pixels", allowed="exact synthesis")
         sensor = get_sensor(header.sensor)
-        bands = tuple(sorted(header.bands))
-        if bands[-1] >= len(sensor.bands):
-            raise CorruptChunk(
-                f"band number {bands[-1]}", allowed=f"0 to {len(sensor.bands) - 1} ({sensor.name})"
-            )
-        geometries.append(Geometry(header.shape, sensor, bands))
+        geometries.append(Geometry(header.shape, sensor, tuple(sorted(header.bands))))
         rates.append(Rate(model_header.rate_index, model_header.quality))
         payloads.append(chunk.sections[Section.LATENTS])
         checks.append(model_header.symbols_crc)
@@ -369,9 +364,10 @@ def _apply_masks(chunk: Chunk, samples: Samples) -> NDArray[np.bool_]:
     masked = np.zeros(header.shape, np.bool_)
     if Section.NODATA_MASK in chunk.sections:
         where = mask.decode(chunk.sections[Section.NODATA_MASK], header.shape)
-        if header.nodata is None:
-            raise CorruptChunk("a nodata mask without a nodata value")
-        samples[where] = _representable(header.nodata, header.dtype)
+        marked = nodata_of(header.dtype, header.nodata)
+        if marked is None:
+            raise CorruptChunk(f"a nodata mask over {header.dtype} with nodata {header.nodata}")
+        samples[where] = marked
         masked |= where
     if Section.NAN_MASK in chunk.sections:
         where = mask.decode(chunk.sections[Section.NAN_MASK], header.shape)
@@ -380,15 +376,6 @@ def _apply_masks(chunk: Chunk, samples: Samples) -> NDArray[np.bool_]:
         samples[where] = np.nan
         masked |= where
     return masked
-
-
-def _representable(nodata: float, dtype: np.dtype[Any]) -> float:
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        if not (float(nodata).is_integer() and info.min <= nodata <= info.max):
-            raise CorruptChunk(f"nodata {nodata} in {dtype}", allowed=f"{info.min} to {info.max}")
-        return int(nodata)
-    return nodata
 
 
 def _shape(array: NDArray[np.generic]) -> Shape:

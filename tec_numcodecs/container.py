@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, UnsupportedFormat
+from tec_numcodecs.sensors import get_sensor
 
 MAGIC = b"\x89TEC"
 VERSION = 1
@@ -281,6 +282,7 @@ def _check_frame(data: bytes) -> None:
 def _read_bands(reader: _Reader, sensor: int, count: int) -> tuple[int, ...]:
     if sensor == 0:
         return ()
+    known = len(get_sensor(sensor).bands)
     (present,) = struct.unpack("<H", reader.take(2))
     bands = tuple(band for band in range(15) if present >> band & 1)
     if present & 0x8000:
@@ -288,6 +290,8 @@ def _read_bands(reader: _Reader, sensor: int, count: int) -> tuple[int, ...]:
         if tuple(sorted(order)) != bands or order == bands:
             raise CorruptChunk(f"band order {order}", allowed=f"another order of {bands}")
         bands = order
+    if bands and max(bands) >= known:
+        raise CorruptChunk(f"band number {max(bands)}", allowed=f"less than {known}")
     if len(bands) != count:
         raise CorruptChunk(f"{len(bands)} bands named", allowed=f"{count}, as in the shape")
     return bands

@@ -29,7 +29,8 @@ class Masks:
     @classmethod
     def of(cls, samples: Samples, nodata: float | None) -> Masks:
         """Find the invalid pixels."""
-        by_value = samples == nodata if nodata is not None else np.zeros((), np.bool_)
+        marked = nodata_of(samples.dtype, nodata)
+        by_value = samples == marked if marked is not None else np.zeros((), np.bool_)
         by_nan = np.isnan(samples) if samples.dtype.kind == "f" else np.zeros((), np.bool_)
         return cls(by_value if by_value.any() else None, by_nan if by_nan.any() else None)
 
@@ -44,7 +45,8 @@ class Masks:
 
 def is_integer(dtype: np.dtype[Any], scale: float, offset: float) -> bool:
     """Whether samples and digital numbers differ by an integer only, so that nothing is rounded."""
-    return dtype.kind in "iu" and scale == 1.0 and float(offset).is_integer()
+    whole = float(offset).is_integer() and abs(offset) < 1 << 31
+    return dtype.kind in "iu" and scale == 1.0 and whole
 
 
 def to_dn(samples: Samples, invalid: Mask, config: CodecConfig) -> NDArray[np.int32]:
@@ -114,19 +116,32 @@ def from_dn(
 def avoid_nodata(samples: Samples, nodata: float | None) -> Samples:
     """Move samples that equal nodata to the next value, in place.
 
-    That is the one above, or the one below where nodata is the largest value of the dtype.
+    That is the one above, or the one below where nodata is the largest (finite) value.
     """
-    if nodata is None:
+    marked = nodata_of(samples.dtype, nodata)
+    if marked is None:
         return samples
-    dtype = samples.dtype
-    if dtype.kind == "f":
-        marked = dtype.type(nodata)
-        samples[samples == marked] = np.nextafter(marked, dtype.type(np.inf))
-        return samples
-    info = np.iinfo(dtype)
-    if info.min <= nodata <= info.max:
-        samples[samples == nodata] = nodata + 1 if nodata < info.max else nodata - 1
+    if samples.dtype.kind == "f":
+        up = marked < np.finfo(samples.dtype).max
+        samples[samples == marked] = np.nextafter(marked, marked.dtype.type(np.inf if up else 0))
+    else:
+        up = marked < np.iinfo(samples.dtype).max
+        samples[samples == marked] = int(marked) + (1 if up else -1)
     return samples
+
+
+def nodata_of(dtype: np.dtype[Any], nodata: float | None) -> Any:
+    """Nodata as a scalar of a dtype; None if there is none, or the dtype cannot hold it."""
+    if nodata is None:
+        return None
+    kind = dtype.newbyteorder("=").type
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            marked = np.float64(nodata).astype(kind)
+        return marked if np.isfinite(marked) else None
+    info = np.iinfo(dtype)
+    holds = float(nodata).is_integer() and info.min <= nodata <= info.max
+    return kind(int(nodata)) if holds else None
 
 
 def _check_range(dn: NDArray[np.generic], samples: Samples, config: CodecConfig) -> None:

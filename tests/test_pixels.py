@@ -71,6 +71,28 @@ def test_out_of_range_integers_saturate():
     assert found.tolist() == [0, 65535]
 
 
+def test_nodata_that_a_dtype_cannot_hold_equals_no_sample():
+    values = samples([0, 65535], np.uint16)
+    for nodata in (-9999.0, 0.5, 1e300):
+        assert Masks.of(values, nodata) == Masks(None, None)
+        assert from_dn(np.array([0, 65535], np.int32), values.dtype, 1.0, 0.0, nodata).tolist() == [
+            0, 65535,
+        ]  # fmt: skip
+    assert Masks.of(samples([1.0], np.float32), -1.8e308) == Masks(None, None)
+
+
+def test_the_largest_nodata_moves_samples_down():
+    largest = float(np.finfo(np.float32).max)
+    found = from_dn(np.array([1], np.int32), np.dtype("<f4"), largest, 0.0, largest)
+    assert np.isfinite(found).all()
+    assert found[0] < np.float32(largest)
+
+
+def test_an_absurd_offset_saturates():
+    found = from_dn(np.array([1], np.int32), np.dtype("<u2"), 1.0, 1e300, None)
+    assert found.tolist() == [65535]
+
+
 def test_masks_tell_nan_from_nodata():
     values = samples([np.nan, -9999, 0.5], np.float32)
     masks = Masks.of(values, -9999.0)

@@ -42,22 +42,19 @@ def hostile(kind, shape, seed):
     """Scenes that no model was made for."""
     random = np.random.default_rng(seed)
     flat = np.full(shape, 1500)
-    if kind == "scene":
-        return scene(shape, seed)
-    if kind == "noise":
-        return random.integers(0, 1 << 16, shape)
-    if kind == "saturated":
-        return np.where(random.random(shape) < 0.3, 65535, flat)
-    if kind == "pixel":
-        flat[..., shape[2] // 2, shape[3] // 2] = 65535
-        return flat
-    if kind == "checkerboard":
-        return np.indices(shape).sum(axis=0) % 2 * 60000 + 2
-    if kind == "all but one":
-        flat[:] = 0
-        flat[0, 0, 0, 0] = 4321
-        return flat
-    return random.integers(0, 4, shape)  # next to nodata
+    pixel = flat.copy()
+    pixel[..., shape[2] // 2, shape[3] // 2] = 65535
+    lonely = np.zeros(shape, int)
+    lonely[0, 0, 0, 0] = 4321
+    return {
+        "scene": scene(shape, seed),
+        "noise": random.integers(0, 1 << 16, shape),
+        "saturated": np.where(random.random(shape) < 0.3, 65535, flat),
+        "pixel": pixel,
+        "checkerboard": np.indices(shape).sum(axis=0) % 2 * 60000 + 2,
+        "all but one": lonely,
+        "dark": random.integers(0, 4, shape),  # next to nodata
+    }[kind]
 
 
 KINDS = ["scene", "noise", "saturated", "pixel", "checkerboard", "all but one", "dark"]
@@ -111,6 +108,14 @@ def test_bounds_hold_for_reflectance(kind, bound, seed, nodata):
         cube[random.random(cube.shape) < 0.1] = nodata
     settings_ = CodecConfig.parse(max_error=bound, bands=BANDS, units="reflectance", nodata=nodata)
     check(cube, settings_, bound)
+
+
+@pytest.mark.parametrize("bound", [0.001, 0.003, 0.01])
+def test_bounds_of_reflectance_need_no_lossless_chunk(bound):
+    """Residuals that lie exactly on the bound must not be pushed over it by rounding."""
+    cube = scene((1, 4, 64, 64), dtype=np.float32)
+    config = CodecConfig.parse(max_error=bound, bands=BANDS, units="reflectance")
+    assert inspect(check(cube, config, bound)).header.mode == Mode.MODEL
 
 
 def test_bounds_by_band():
