@@ -114,7 +114,7 @@ def dequantise(
 #: of the squared step, so the step goes with lam^(-1/2). Chosen so that lam = 10 costs about
 #: what TerraCodec's published FP and ELIC cost on their example scene 0080717, first date: 0.04
 #: bits per pixel and band.
-STEP_OF_UNIT_LAMBDA = 3531.0
+STEP_OF_UNIT_LAMBDA = 3850.0
 
 
 def rate_index_of(lam: float) -> int:
