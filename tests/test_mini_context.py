@@ -216,6 +216,25 @@ def test_modes_of_mkl(mode: str) -> None:
     assert probe("--products", MKL_CBWR=mode) == reference()
 
 
+@pytest.mark.parametrize(("sensor", "bands"), [(mini.L2A, range(12)), (mini.L1C, (1, 2, 3, 7))])
+def test_components_are_what_their_rows_say(sensor, bands) -> None:
+    """In size and in sign, for every entry and level: predictions are linear in them."""
+    bands = tuple(bands)
+    transform = mini.model(mini.MODELS[0])._transform(
+        mini.geometry((1, len(bands), 8, 8), bands, sensor)
+    )
+    x = np.random.default_rng(0).integers(-9000, 9000, (1, len(bands), 200)).astype(np.int32)
+    slope = np.array([sensor.wavelengths[b] for b in bands])
+    for entry in range(transform.entries):
+        for level in range(6):
+            rows = transform.rows[entry, level] / 4096
+            found = transform.to_components(x, np.array([entry]), level)[0]
+            np.testing.assert_allclose(found, rows @ x[0], atol=40)
+            assert (rows @ slope > -1).all()
+            back = transform.to_bands(found[None], np.array([entry]), level)
+            np.testing.assert_array_equal(back, x)
+
+
 # -- parts ---------------------------------------------------------------------------------------
 
 

@@ -44,7 +44,8 @@ def main() -> None:
         rate=arguments.rate,
         fake_from=arguments.fake_from,
         optimised_from=arguments.optimised_from,
-        referenced=0.4 if arguments.model == "tt" else 0.0,
+        referenced={"elic": 0.0, "tt": 0.4, "flextec": 0.6}[arguments.model],
+        refined=0.5 if arguments.model == "flextec" else 0.0,
     )
     trainer = Trainer(
         net,
@@ -63,7 +64,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tec_numcodecs.training")
-    parser.add_argument("model", choices=("elic", "tt"))
+    parser.add_argument("model", choices=("elic", "tt", "flextec"))
     parser.add_argument("--data", required=True, help="directory with MANIFEST.tsv, or a Zarr cube")
     parser.add_argument(
         "--out", required=True, help="directory of checkpoints; resumes if it exists"

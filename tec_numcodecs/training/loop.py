@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tec_numcodecs.errors import WeightsError
+from tec_numcodecs.models.mini.quantiser import MAX_RATE_INDEX
 from tec_numcodecs.training.augment import Sampler
 from tec_numcodecs.training.batch import Batch, Reference, collate, simulate
 from tec_numcodecs.training.likelihood import Mixture
@@ -34,7 +35,9 @@ class Settings:
     Attributes
     ----------
     referenced : float
-        Fraction of the steps in which every crop has a date decoded before.
+        Fraction of the steps in which every crop has something decoded before as reference.
+    refined : float
+        Fraction of those in which it is the crop itself, at twice the step.
     minutes : float
         Length of the whole run; a resumed run continues where it was.
     batch : int
@@ -54,6 +57,7 @@ class Settings:
     average: float = 0.998
     wild: float = 0.1
     referenced: float = 0.0
+    refined: float = 0.0
     save_every: float = 240.0
     validate_every: float = 1200.0
 
@@ -180,6 +184,11 @@ class Trainer:
         if float(torch.rand(())) >= self.settings.referenced:
             crops = [self.sampler.draw() for _ in range(count)]
             return collate(crops, rates, self.spectra, wild), None
+        if float(torch.rand(())) < self.settings.refined:
+            crops = [self.sampler.draw() for _ in range(count)]
+            double = [min(rate + 16, MAX_RATE_INDEX) for rate in rates]
+            coarser = collate(crops, double, self.spectra, wild)
+            return collate(crops, rates, self.spectra, wild), simulate(coarser, 0.4)
         crops = [self.sampler.draw_pair() for _ in range(count)]
         older = collate(crops, rates, self.spectra, wild, date=0)
         return collate(crops, rates, self.spectra, wild), simulate(older, 0.4)

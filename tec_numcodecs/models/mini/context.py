@@ -114,7 +114,7 @@ class MiniElic(Model):
     ) -> list[Latents]:
         """Transform and quantise; see :meth:`.Model.analysis`."""
         results: dict[int, Latents] = {}
-        for batch in _batches(geometries, rates):
+        for batch in batches(geometries, rates):
             found = self._forward(batch, [cubes[k] for k in batch.index])
             headers: list[list[Int32Array]] = [[] for _ in batch.index]
             stages: list[list[tuple[Stage, Int32Array]]] = [[] for _ in batch.index]
@@ -140,7 +140,7 @@ class MiniElic(Model):
     ) -> list[Latents]:
         """Undo :meth:`entropy_encode`; see :meth:`.Model.entropy_decode`."""
         results: dict[int, Latents] = {}
-        for batch in _batches(geometries, rates):
+        for batch in batches(geometries, rates):
             decoders = [rans.Decoder(payloads[k]) for k in batch.index]
             headers = [
                 self._read_header(decoder, geometries[k])
@@ -203,23 +203,29 @@ class MiniElic(Model):
         past: list[list[Visited]],
         coder: Coder,
     ) -> Visited:
+        return self._run(batch.geometry, self._job(batch, block, header, past), coder)
+
+    def _run(self, geometry: Geometry, job: Job, coder: Coder) -> Visited:
         with _exactly():
-            return self._walker(batch.geometry).visit(self._job(batch, block, header, past), coder)
+            return self._walker(geometry).visit(job, coder)
 
     def _encode(self, latents: Latents) -> bytes:
         stages = latents.state.get("stages")
         if stages is None:
             stages = self._replay(latents)[0]
         encoder = rans.Encoder()
-        header = np.ascontiguousarray(latents.symbols[: self._header_size(latents.geometry)])
-        rows = np.full(header.shape, rans.UNIFORM + _HEADER_BITS, np.int32)
-        encoder.push(header, rows, self._tables)
+        self._write_header(encoder, latents)
         write(encoder, stages, self._tables)
         return encoder.finish()
 
+    def _write_header(self, encoder: rans.Encoder, latents: Latents) -> None:
+        header = np.ascontiguousarray(latents.symbols[: self._header_size(latents.geometry)])
+        rows = np.full(header.shape, rans.UNIFORM + _HEADER_BITS, np.int32)
+        encoder.push(header, rows, self._tables)
+
     def _replay(self, latents: Latents) -> tuple[list[tuple[Stage, Int32Array]], Int32Array]:
         """Stages and pixels of latents of which only the symbols are known."""
-        (batch,) = _batches([latents.geometry], [latents.rate])
+        (batch,) = batches([latents.geometry], [latents.rate])
         size = self._header_size(latents.geometry)
         header = latents.symbols[:size].reshape(-1, self.header_width).astype(np.int64)
         known = Known(latents.symbols[size:])
@@ -270,7 +276,7 @@ class MiniElic(Model):
         return Walker(self._networks[key], self._transform(geometry), first, self._offsets)
 
 
-def _batches(geometries: Sequence[Geometry], rates: Sequence[Rate]) -> Iterator[Batch]:
+def batches(geometries: Sequence[Geometry], rates: Sequence[Rate]) -> Iterator[Batch]:
     """Group chunks of the same size, bands and sensor, at most the option's number at once."""
     groups: dict[object, list[int]] = defaultdict(list)
     for k, geometry in enumerate(geometries):

@@ -35,7 +35,7 @@ class LevelTransform:
         chosen = codebook.covariances[:, :, bands][:, :, :, bands]
         n = len(bands)
         self._spectral = klt.derive(chosen.reshape(-1, n, n).astype(np.float64))
-        rows = self._spectral.rows
+        rows = self._spectral.rows * _true_signs(self._spectral)[:, :, None]
         signs = component_signs(rows, codebook.sensor, bands)
         self.mean = np.array([round(codebook.sensor.mean[b]) for b in bands], np.int32)
         self.signs = signs.reshape(-1, LEVELS + 1, n).astype(np.int32)  # (E, 6, C)
@@ -108,6 +108,20 @@ class LevelTransform:
             index = int(entry) * (LEVELS + 1) + level
             out[date] = self._spectral.forward(index, flat).reshape(bands.shape[1:])
         return self.align(out, entries, level)
+
+
+def _true_signs(spectral: klt.SpectralTransforms) -> NDArray[np.float64]:
+    """Signs (K, n) that the lifting gives the components of its orthonormal rows.
+
+    A factorisation into lifting steps has determinant one: where that of the rows is minus one,
+    one component comes out negated. Transforming the rows themselves shows which.
+    """
+    signs = np.empty(spectral.rows.shape[:2])
+    for index, rows in enumerate(spectral.rows):
+        vectors = spectral_rows(rows).T.astype(np.int32)  # a row in each column
+        diagonal = np.diagonal(spectral.forward(index, np.ascontiguousarray(vectors)))
+        signs[index] = np.where(diagonal < 0, -1.0, 1.0)
+    return signs
 
 
 def merge_level(planes: Int32Array, bands: Int32Array, size: tuple[int, int]) -> Int32Array:

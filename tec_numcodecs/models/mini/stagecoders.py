@@ -160,13 +160,14 @@ class Known:
     """
 
     def __init__(self, symbols: Int32Array) -> None:
-        self._symbols = symbols
+        #: What has not been looked up yet.
+        self.rest = symbols
         self.stages: list[tuple[Stage, Int32Array]] = []
 
     def code(self, stage: Stage) -> Int32Array:
         """Look up."""
-        q = self._symbols[: stage.row.size].reshape(stage.row.shape)
-        self._symbols = self._symbols[stage.row.size :]
+        q = self.rest[: stage.row.size].reshape(stage.row.shape)
+        self.rest = self.rest[stage.row.size :]
         self.stages.append((stage, q))
         return q
 

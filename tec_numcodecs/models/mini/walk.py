@@ -31,6 +31,7 @@ from tec_numcodecs.models.mini.transform import level_sizes, subband_sizes
 Int32Array = NDArray[np.int32]
 #: Symbols this far from the mean and farther share a reconstruction offset.
 OFFSETS = 3
+_OLD_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ class Stage:
         Components of the group.
     row, base, raw : int32 arrays (N, n, h, w)
         Table row; what is subtracted from a coefficient; low bits stored raw.
+    old : int32 array (N, n, h, w), optional
+        The reference's coefficients, rounded to this job's steps.
     """
 
     level: int
@@ -117,6 +120,7 @@ class Stage:
     row: Int32Array
     base: Int32Array
     raw: Int32Array
+    old: Int32Array | None = None
 
 
 class Coder(Protocol):
@@ -198,7 +202,7 @@ class _Visit:
         done = torch.zeros((len(job.rates), 0, *size), dtype=torch.int32, device=net.device)
         for head in net.low.heads:
             choice = net.choose_low(head, trunk, done, prior, condition.rate)
-            q = self._coder.code(_stage(LOW, head.first, head.last, choice))
+            q = self._coder.code(_stage(LOW, head.first, head.last, choice, None))
             done = torch.cat((done, self._tensor(q)), 1)
         values = rescale(done.cpu().numpy(), None, self._step[:, LOW, 0].reshape(-1, 1, 1, 1))
         return self._transform.to_bands(values, job.entries[:, LOW], LOW)
@@ -216,7 +220,7 @@ class _Visit:
         offsets = []
         for head in net.level(level).heads:
             choice = net.choose_detail(head, trunk, done, prior)
-            stage = _stage(level, head.first, head.last, choice)
+            stage = _stage(level, head.first, head.last, choice, old)
             q = self._coder.code(stage)
             offsets.append(self._offset(stage, q))
             done = torch.cat((done, self._tensor(q)), 1)
@@ -245,6 +249,9 @@ class _Visit:
         return torch.from_numpy(array).to(self._net.device)
 
 
-def _stage(level: int, first: int, last: int, choice: Choice) -> Stage:
+def _stage(level: int, first: int, last: int, choice: Choice, old: Tensor | None) -> Stage:
     row, base, raw = (x.cpu().numpy() for x in (choice.row, choice.base, choice.raw))
-    return Stage(level, first, last, row, base, raw)
+    if old is None:
+        return Stage(level, first, last, row, base, raw)
+    own = torch.floor(old[:, 3 * first : 3 * last] + 0.5).clamp_(-_OLD_LIMIT, _OLD_LIMIT)
+    return Stage(level, first, last, row, base, raw, own.to(torch.int32).cpu().numpy())
