@@ -171,7 +171,7 @@ class Report:
             ("cube", f"{self.variable}, {T} dates x {C} bands x {H} x {W}, {self.dtype}"),
             ("codec", _describe(self.codec)),
             ("stored", stored),
-            ("beside it", f"{_size(self.other_bytes)} (coordinates, other variables, metadata)"),
+            ("beside it", f"{_size(self.other_bytes)} (coordinates, metadata, everything else)"),
             ("PSNR", f"{_decimal(self.total.psnr, 2)} dB (peak 10,000 DN)"),
             ("spectral angle", f"{_decimal(self.spectral_angle, 3)} degrees"),
             ("largest error", f"{_decimal(self.total.max_error, 1)} DN at {place}"),
