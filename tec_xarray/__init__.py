@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     )
     from tec_xarray._append import append
     from tec_xarray._copy import copy
+    from tec_xarray._stac_errors import CatalogWarning, SourceError
     from tec_xarray._verify import Verification, verify
     from tec_xarray._versions import show_versions
     from tec_xarray.archive import resume
     from tec_xarray.encode import compress, drop_codec
     from tec_xarray.layout import from_cube, to_bands, to_cube
     from tec_xarray.report import Report, compare
+    from tec_xarray.stac import open_stac
 
 # Where each public name lives; imported when it is first used.
 _HOMES = {
@@ -46,6 +48,9 @@ _HOMES = {
     "to_bands": "tec_xarray.layout",
     "compare": "tec_xarray.report",
     "Report": "tec_xarray.report",
+    "open_stac": "tec_xarray.stac",
+    "SourceError": "tec_xarray._stac_errors",
+    "CatalogWarning": "tec_xarray._stac_errors",
     "show_versions": "tec_xarray._versions",
     "TecError": "tec_numcodecs.errors",
     "InvalidInput": "tec_numcodecs.errors",
@@ -55,9 +60,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "CatalogWarning",
     "CorruptChunk",
     "InvalidInput",
     "Report",
+    "SourceError",
     "TecError",
     "UnsupportedFormat",
     "Verification",
@@ -68,6 +75,7 @@ __all__ = [
     "copy",
     "drop_codec",
     "from_cube",
+    "open_stac",
     "resume",
     "show_versions",
     "to_bands",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from tec_numcodecs.sensors import SENTINEL_2_L2A
@@ -105,11 +106,12 @@ def write_scene(
         STAC items (GeoJSON features), with absolute links.
     """
     items = []
+    scene = tutorial.open_dataset()
     for taken in acquisitions:
         folder = directory / taken.id
         folder.mkdir(parents=True, exist_ok=True)
         assets = {}
-        for name, (pixels, size) in scene_bands(taken).items():
+        for name, (pixels, size) in scene_bands(taken, scene).items():
             transform = (size, 0.0, LEFT + taken.east, 0.0, -size, TOP)
             path = folder / f"{name}.tif"
             write_cog(path, pixels, transform)
@@ -120,18 +122,19 @@ def write_scene(
     return items
 
 
-def scene_bands(taken: Acquisition) -> Mapping[str, tuple[Pixels, float]]:
+def scene_bands(
+    taken: Acquisition, scene: xr.Dataset | None = None
+) -> Mapping[str, tuple[Pixels, float]]:
     """Return what the files of an acquisition hold: DN and pixel size in m, by ESA's name."""
-    scene = tutorial.open_dataset()
+    scene = tutorial.open_dataset() if scene is None else scene
     bands: dict[str, tuple[Pixels, float]] = {}
+    added = OFFSET if taken.baseline >= "04.00" and not taken.harmonised else 0
     for band, size in zip(SENTINEL_2_L2A.bands, SENTINEL_2_L2A.resolutions, strict=True):
-        pixels = _shrink(scene[band].values[taken.season], size // 10)
-        if taken.baseline >= "04.00" and not taken.harmonised:
-            pixels = pixels + np.uint16(OFFSET)
-        bands[band] = pixels, float(size)
+        shrunk = _shrink(scene[band].values[taken.season], size // 10)
+        bands[band] = shrunk + np.uint16(added), float(size)
     bands["SCL"] = _classes(bands, taken), 20.0
-    for pixels, size in bands.values():
-        gap = round(taken.missing * SIZE / size)
+    for pixels, metres in bands.values():
+        gap = round(taken.missing * SIZE / metres)
         pixels[:gap, :gap] = 0
     return bands
 
@@ -139,6 +142,7 @@ def scene_bands(taken: Acquisition) -> Mapping[str, tuple[Pixels, float]]:
 def write_cog(path: Path, pixels: Pixels, transform: Sequence[float], epsg: int = EPSG) -> None:
     """Write one band, (H, W), as a Cloud-Optimized GeoTIFF; 0 is no data."""
     import rasterio
+    from affine import Affine
 
     profile = {
         "driver": "COG",
@@ -147,7 +151,7 @@ def write_cog(path: Path, pixels: Pixels, transform: Sequence[float], epsg: int 
         "count": 1,
         "dtype": pixels.dtype,
         "crs": f"EPSG:{epsg}",
-        "transform": rasterio.Affine(*transform),
+        "transform": Affine(*transform),
         "nodata": 0,
         "blocksize": 128,
         "compress": "deflate",

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tec_xarray._loopback_scene import COLLECTION
 
 if TYPE_CHECKING:
-    from datetime import datetime as DateTime  # noqa: N812
+    from datetime import datetime as DateTime
 
 Json: TypeAlias = dict[str, Any]
 App: TypeAlias = Callable[..., Any]  # an ASGI application
@@ -69,7 +69,7 @@ async def _serve(*apps: App) -> None:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.bind(("127.0.0.1", 0))
         settings = uvicorn.Config(
-            app, log_level="error", lifespan="off", timeout_graceful_shutdown=1
+            app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1
         )
         listeners.append(listener)
         servers.append(uvicorn.Server(settings))
@@ -84,7 +84,7 @@ async def _serve(*apps: App) -> None:
         asyncio.create_task(server.serve(sockets=[listener]))
         for server, listener in zip(servers, listeners, strict=True)
     ]
-    while not all(server.started for server in servers):
+    while not all(server.started for server in servers):  # noqa: ASYNC110  no event to wait for
         await asyncio.sleep(0.01)
     urls = [f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in listeners]
     sys.stdout.write(json.dumps(urls) + "\n")
@@ -131,11 +131,15 @@ def stac_app(items: Path, *, query: bool = True, page: int = 10) -> App:
 
 
 def _client(file: Path, page: int, *, query: bool) -> Any:
-    """Return what answers the API's requests from memory."""
+    """Return what answers the API's requests from a file."""
     from stac_fastapi.types.core import BaseCoreClient
     from stac_fastapi.types.errors import NotFoundError
 
-    class Client(BaseCoreClient):  # type: ignore[misc, unused-ignore]
+    def find(asked: Json) -> Any:
+        wanted = asked if query else {**asked, "query": None}
+        return _page([item for item in _read(file) if _matches(item, wanted)], asked, page)
+
+    class Client(BaseCoreClient):
         def all_collections(self, **_: Any) -> Any:
             return {"collections": [COLLECTION], "links": []}
 
@@ -150,72 +154,78 @@ def _client(file: Path, page: int, *, query: bool) -> Any:
                     return item
             raise NotFoundError(f"no item {item_id}")
 
-        def item_collection(self, collection_id: str, **given: Any) -> Any:
-            return self._find({**given, "collections": [collection_id]})
+        def item_collection(  # type: ignore[override]
+            self, collection_id: str, **given: Any
+        ) -> Any:
+            return find({**given, "collections": [collection_id]})
 
-        def get_search(self, **given: Any) -> Any:
-            return self._find(given)
+        def get_search(self, **given: Any) -> Any:  # type: ignore[override]
+            return find(given)
 
         def post_search(self, search_request: Any, **given: Any) -> Any:
             asked = search_request.model_dump()
             asked["datetime"] = _interval(search_request)
-            return self._find({**asked, "request": given.get("request")})
-
-        def _find(self, asked: Json) -> Any:
-            if not query:
-                asked["query"] = None
-            found = [item for item in _read(file) if _matches(item, asked)]
-            start, size = int(asked.get("token") or 0), int(asked.get("limit") or page)
-            links = []
-            if start + size < len(found):
-                url = str(asked["request"].url).split("?")[0]
-                body = {"token": str(start + size)}
-                link = {"rel": "next", "href": url, "method": "POST", "merge": True, "body": body}
-                links.append(link)
-            return {
-                "type": "FeatureCollection",
-                "features": found[start : start + size],
-                "links": links,
-                "numberMatched": len(found),
-                "numberReturned": len(found[start : start + size]),
-            }
+            return find({**asked, "request": given.get("request")})
 
     return Client()
+
+
+def _page(found: list[Json], asked: Json, page: int) -> Json:
+    """Return one page of what was found, and a link to the next."""
+    start, size = int(asked.get("token") or 0), int(asked.get("limit") or page)
+    links = []
+    if start + size < len(found):
+        url = str(asked["request"].url).split("?")[0]
+        body = {"token": str(start + size)}
+        link = {"rel": "next", "href": url, "method": "POST", "merge": True, "body": body}
+        links.append(link)
+    return {
+        "type": "FeatureCollection",
+        "features": found[start : start + size],
+        "links": links,
+        "numberMatched": len(found),
+        "numberReturned": len(found[start : start + size]),
+    }
 
 
 def _interval(request: Any) -> tuple[DateTime | None, DateTime | None] | None:
     if request.datetime is None:
         return None
-    if request.start_date is None and request.end_date is None:
-        return None
-    return request.start_date, request.end_date or request.start_date
+    start, end = request.start_date, request.end_date
+    return None if start is None and end is None else (start, end or start)
 
 
 def _matches(item: Json, asked: Json) -> bool:
     """Tell whether an item is what a search asks for."""
-    from datetime import datetime
-
-    from shapely.geometry import box, shape
-
     if asked.get("collections") and item["collection"] not in asked["collections"]:
         return False
     if asked.get("ids") and item["id"] not in asked["ids"]:
         return False
-    if asked.get("bbox") and not box(*asked["bbox"]).intersects(shape(item["geometry"])):
+    if not (_is_there(item, asked) and _is_then(item, asked.get("datetime"))):
         return False
-    area = asked.get("intersects")
-    if area is not None and not shape(area).intersects(shape(item["geometry"])):
-        return False
-    if asked.get("datetime"):
-        when = datetime.fromisoformat(item["properties"]["datetime"].replace("Z", "+00:00"))
-        start, end = asked["datetime"]
-        if (start is not None and when < start) or (end is not None and when > end):
-            return False
     for name, tests in (asked.get("query") or {}).items():
         value = item["properties"].get(name)
         if value is None or not all(_OPERATORS[op](value, arg) for op, arg in tests.items()):
             return False
     return True
+
+
+def _is_there(item: Json, asked: Json) -> bool:
+    from shapely.geometry import box, shape
+
+    here = shape(item["geometry"])
+    if asked.get("bbox") and not box(*asked["bbox"]).intersects(here):
+        return False
+    area = asked.get("intersects")
+    return area is None or bool(shape(area).intersects(here))
+
+
+def _is_then(item: Json, interval: tuple[DateTime | None, DateTime | None] | None) -> bool:
+    from datetime import datetime
+
+    start, end = interval or (None, None)
+    when = datetime.fromisoformat(item["properties"]["datetime"])
+    return (start is None or when >= start) and (end is None or when <= end)
 
 
 def _read(file: Path) -> list[Json]:

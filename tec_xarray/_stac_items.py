@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime as DateTime  # noqa: N812
+from datetime import datetime as DateTime
 from typing import Any
 
 import pystac

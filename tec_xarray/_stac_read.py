@@ -8,6 +8,7 @@ date. And a read that stalls is given up, which GDAL by itself never does.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ class Driver(RioDriver):  # type: ignore[misc, unused-ignore]
     """odc-loader's driver for rasterio, with our reader."""
 
     def __init__(
-        self, sign: Sign | None = None, attempts: int = 4, timeout: float = 30.0, tag: str = ""
+        self, sign: Sign | None = None, attempts: int = 5, timeout: float = 30.0, tag: str = ""
     ) -> None:
         super().__init__()
         self.sign, self.attempts, self.timeout, self.tag = sign, attempts, timeout, tag
@@ -86,7 +87,7 @@ class Driver(RioDriver):  # type: ignore[misc, unused-ignore]
         with super().restore_env(plain, load_state) as context:
             yield context
 
-    def open(self, src: RasterSource, ctx: Any) -> Reader:
+    def open(self, src: RasterSource, ctx: Any) -> Any:
         """Return a reader; nothing is opened yet."""
         return Reader(src, ctx, self)
 
@@ -117,9 +118,9 @@ class Reader:
             except InvalidInput:
                 raise
             except (rasterio.errors.RasterioError, OSError, ValueError) as error:
-                failures.append(f"{type(error).__name__}: {error}")
+                failures.append(_reason(error))
                 if attempt + 1 < self._driver.attempts:
-                    time.sleep(min(0.25 * 4**attempt, 8.0))
+                    time.sleep(min(0.25 * 3**attempt, 8.0))
         origin: Origin = self._src.driver_data
         raise SourceError(
             f"item {origin.item!r}, band {origin.band}: cannot read {self._src.uri} "
@@ -173,6 +174,16 @@ class Reader:
         shifted = np.maximum(pixels.astype(np.int32) + origin.offset, 1)
         harmonised: Pixels = np.where(valid, shifted, 0).astype(pixels.dtype)
         return harmonised
+
+
+def _reason(error: BaseException) -> str:
+    """Say what happened: GDAL's own words are in the causes. Signatures are not for messages."""
+    texts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(texts) < 4:
+        texts.append(re.sub(r"\?[^\s'\"]*", "", str(cause)))
+        cause = cause.__cause__ or cause.__context__
+    return " < ".join(dict.fromkeys(texts))
 
 
 def _check_offset(valid: Pixels, origin: Origin) -> None:

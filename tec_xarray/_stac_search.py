@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -86,7 +86,8 @@ def _check(wanted: Wanted) -> None:
     if wanted.bbox is not None and wanted.geometry is not None:
         raise InvalidInput("bbox and geometry", allowed="one of them")
     box = wanted.bbox
-    if box is not None and (len(box) != 4 or box[0] >= box[2] or box[1] >= box[3]):
+    # The type says four, the caller may not have.
+    if box is not None and (len([*box]) != 4 or box[0] >= box[2] or box[1] >= box[3]):
         raise InvalidInput(
             f"bbox = {box}",
             allowed="(west, south, east, north) in degrees, west < east, south < north",
@@ -178,9 +179,9 @@ def _matches(item: pystac.Item, wanted: Wanted) -> bool:
     if wanted.collection is not None and item.collection_id not in (None, wanted.collection):
         return False
     area = wanted.area()
-    if area is not None and item.geometry is not None:
-        if not area.intersects(shapely.geometry.shape(item.geometry)):
-            return False
+    here = None if item.geometry is None else shapely.geometry.shape(item.geometry)
+    if area is not None and here is not None and not area.intersects(here):
+        return False
     for name, tests in (wanted.query or {}).items():
         value = item.properties.get(name)
         if value is None or not all(_TESTS[test](value, arg) for test, arg in tests.items()):
@@ -212,8 +213,3 @@ def when_taken(item: pystac.Item) -> Any:
 def _asked(wanted: Wanted) -> str:
     given = {k: v for k, v in vars(wanted).items() if v is not None}
     return listed([f"{name} = {value!r:.80}" for name, value in given.items()]) or "anything"
-
-
-def find_sequence(value: str | Sequence[str]) -> list[str]:
-    """Return a list of one or more strings."""
-    return [value] if isinstance(value, str) else list(value)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import odc.geo.xr  # noqa: F401  registers .odc
 import xarray as xr
+from numpy.typing import NDArray
 
 _REPOSITORY = "https://github.com/zarr-conventions"
 _RAW = "https://raw.githubusercontent.com/zarr-conventions"
@@ -56,6 +58,8 @@ def geozarr_attrs(data: xr.Dataset) -> dict[str, Any]:
     grid = data.odc.geobox
     if grid is None or grid.crs is None or not hasattr(grid, "affine"):
         return {}
+    if not all(_is_regular(data[dim].values) for dim in grid.dimensions if dim in data.coords):
+        return {}  # odc-geo looks at the ends only
     code = grid.crs.to_epsg()
     box = grid.boundingbox
     return {
@@ -67,6 +71,12 @@ def geozarr_attrs(data: xr.Dataset) -> dict[str, Any]:
         "spatial:bbox": [float(v) for v in (box.left, box.bottom, box.right, box.top)],
         "spatial:registration": "pixel",
     }
+
+
+def _is_regular(values: NDArray[np.floating[Any]]) -> bool:
+    """Tell whether coordinates are evenly spaced, to a hundredth of a pixel."""
+    steps = np.diff(values.astype(np.float64))
+    return not steps.size or bool((np.abs(steps - steps[0]) <= 0.01 * abs(steps[0])).all())
 
 
 def with_geo(data: xr.Dataset) -> xr.Dataset:

@@ -61,7 +61,7 @@ def open_stac(
     max_items: int | None = None,
     on_bad_item: str = "raise",
     timeout: float = 30.0,
-    attempts: int = 4,
+    attempts: int = 5,
 ) -> xr.Dataset:
     """Open what a catalog has of a place and a time, as a lazy dataset.
 
@@ -249,8 +249,8 @@ def _describe(
             }
     offsets = [sorted({s.offset.value for s in g}, key=str) for g in groups]
     if kept:
-        mixed = [f"{', '.join(s.id for s in g)}" for g, o in zip(groups, offsets, strict=True)
-                 if len(o) > 1]  # fmt: skip
+        pairs = zip(groups, offsets, strict=True)
+        mixed = [", ".join(s.id for s in g) for g, o in pairs if len(o) > 1]
         if mixed:
             raise InvalidInput(
                 f"items of different offsets on one date: {'; '.join(mixed)}",
@@ -268,8 +268,7 @@ def _describe(
             "processing baseline of the items",
         ),
         "source_offset": (
-            [_each("" if s.offset.value is None else str(s.offset.value) for s in g)
-             for g in groups],  # fmt: skip
+            [_each(_number(s.offset.value) for s in g) for g in groups],
             "what had to be added to the DN in the files",
         ),
     }
@@ -291,6 +290,10 @@ def _each(values: Any) -> str:
     """Join one value for each item; a single one if they are all the same."""
     texts = list(values)
     return texts[0] if len(set(texts)) == 1 else " ".join(text or "?" for text in texts)
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
 
 
 def _signer(sign: str | Sign | None) -> Sign | None:
