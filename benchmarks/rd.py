@@ -128,6 +128,12 @@ def _cached(rival: Rival, setting: float, image: Scene, cache: Cache) -> Point:
     return point
 
 
+def _models(names: str) -> list[str]:
+    if names == "all":
+        return ours.available()
+    return [] if names == "none" else names.split(",")
+
+
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -148,9 +154,8 @@ def main() -> None:
     parser.add_argument("--lams", type=float, nargs="+", default=ours.LAMS)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    named = {"all": ours.available(), "none": []}
-    models = named.get(options.models, options.models.split(","))
     try:
+        models = _models(options.models)
         ours.check(models)
         results = run(options.split, options.data, models, sorted(options.lams))
     except (TecError, ValueError) as error:
