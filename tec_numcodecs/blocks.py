@@ -16,7 +16,10 @@ def block_sum(x: NDArray[Any]) -> NDArray[Any]:
     n, rows, columns = block_shape(x.shape)
     if (h, w) != (rows * BLOCK, columns * BLOCK):
         x = np.pad(x, ((0, 0), (0, rows * BLOCK - h), (0, columns * BLOCK - w)))
-    return np.asarray(x.reshape(n, rows, BLOCK, columns, BLOCK).sum(axis=(2, 4)))
+    kind = np.float64 if x.dtype.kind == "f" else np.int64
+    # Rows first: the inner loop then runs along memory.
+    strips = np.add.reduce(x.reshape(n, rows, BLOCK, columns * BLOCK), axis=2, dtype=kind)
+    return np.asarray(strips.reshape(n, rows, columns, BLOCK).sum(axis=3))
 
 
 def block_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -45,7 +45,7 @@ class Masks:
 
 def is_integer(dtype: np.dtype[Any], scale: float, offset: float) -> bool:
     """Whether samples and digital numbers differ by an integer only, so that nothing is rounded."""
-    whole = float(offset).is_integer() and abs(offset) < 1 << 31
+    whole = float(offset).is_integer() and abs(offset) < 1 << 30
     return dtype.kind in "iu" and scale == 1.0 and whole
 
 
@@ -107,10 +107,10 @@ def from_dn(
         return avoid_nodata(samples, nodata)
     info = np.iinfo(native)
     if dn.dtype.kind in "iu" and is_integer(dtype, scale, offset):
-        values = dn.astype(np.int64) + int(offset)
+        values = dn + np.int32(offset)  # |dn| < 2^23, |offset| < 2^30
     else:
         values = np.rint(np.clip(dn.astype(np.float64) * scale + offset, info.min, info.max))
-    return avoid_nodata(np.clip(values, info.min, info.max).astype(native), nodata)
+    return avoid_nodata(np.clip(values, info.min, info.max, out=values).astype(native), nodata)
 
 
 def avoid_nodata(samples: Samples, nodata: float | None) -> Samples:

@@ -191,7 +191,7 @@ def _visit_level(
 ) -> Fields:
     """Code all planes of one level into ``q`` (N, C, O, h, w); return their magnitudes."""
     n, components, orientations, h, w = q.shape
-    fields = Fields(components, orientations, (n, h, w), parent)
+    fields = Fields(components, orientations, (n, h, w), parent, finest=level == 0)
     for k in range(components):
         index = min(k, COMPONENTS - 1)
         for o in range(orientations):
@@ -216,6 +216,8 @@ class Fields:
         Of one plane.
     parent : Fields, optional
         Of the next coarser level.
+    finest : bool
+        No level will ask for these as its parent, so that three components at a time are enough.
     """
 
     def __init__(
@@ -224,10 +226,13 @@ class Fields:
         orientations: int,
         shape: tuple[int, int, int],
         parent: Fields | None,
+        *,
+        finest: bool = False,
     ) -> None:
         self._shape = shape
         self._parent = parent
-        self._planes = np.zeros((components, orientations, 2, *shape), np.int32)
+        kept = min(components, 3) if finest else components
+        self._planes = np.zeros((kept, orientations, 2, *shape), np.int32)
         self._before = np.zeros((orientations, 2, *shape), np.int32)  # sums over components
 
     def sources(self, component: int, orientation: int) -> list[Int32Array | None]:
@@ -238,23 +243,26 @@ class Fields:
         k, o = component, orientation
         return [
             self._parent.enlarged(k, o, self._shape) if self._parent else None,
-            self._planes[k - 1, o] if k >= 1 else None,
-            self._planes[k - 2, o] if k >= 2 else None,
+            self._plane(k - 1, o) if k >= 1 else None,
+            self._plane(k - 2, o) if k >= 2 else None,
             self._before[o] if k >= 1 else None,
-            self._planes[k, o - 1] if o >= 1 else None,
-            self._planes[k, o - 2] if o >= 2 else None,
+            self._plane(k, o - 1) if o >= 1 else None,
+            self._plane(k, o - 2) if o >= 2 else None,
         ]
 
     def set(self, component: int, orientation: int, q: Int32Array) -> None:
         """Record the integers (N, h, w) of a plane; components come in order."""
-        pair = self._planes[component, orientation]
+        pair = self._plane(component, orientation)
         np.minimum(np.abs(q), CLIP, out=pair[0])
         pair[1] = _eight_neighbours(pair[0])
         self._before[orientation] += pair
 
+    def _plane(self, component: int, orientation: int) -> Int32Array:
+        return self._planes[component % len(self._planes), orientation]
+
     def enlarged(self, component: int, orientation: int, shape: tuple[int, int, int]) -> Int32Array:
         """Fields of a plane at twice the resolution, cut to (2, N, h, w)."""
-        pair = self._planes[component, orientation]
+        pair = self._plane(component, orientation)
         return pair.repeat(2, axis=-2).repeat(2, axis=-1)[..., : shape[1], : shape[2]]
 
 
