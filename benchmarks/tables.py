@@ -18,6 +18,7 @@ from benchmarks.metrics import (
     pooled,
     value_at_rate,
 )
+from benchmarks.ours import weights
 from benchmarks.rivals import ANCHOR, LOSSLESS, RIVALS
 from benchmarks.scenes import NOTES
 
@@ -87,8 +88,15 @@ def _introduction(results: Results) -> str:
         "included. PSNR: peak 10,000 DN, all bands of an image together. BD-rate: mean difference "
         "of bits at equal PSNR, by image, then the geometric mean; negative is better. It covers "
         "what both curves reach of the range. A dash: not reached on every image. Our models are "
-        f"in **bold**. {NOTES[results.split]}"
+        f"in **bold**. {NOTES[results.split]}\n\n{_weights(results)}"
+        f"![Rate and distortion](rd_{results.split}.png)"
     )
+
+
+def _weights(results: Results) -> str:
+    found = weights(results.models).items()
+    named = ", ".join(f"{name} `{w['id']}` ({w['sha256'][:16]}...)" for name, w in found)
+    return f"Weights: {named}.\n\n" if named else ""
 
 
 def _bd_table(results: Results) -> str:
