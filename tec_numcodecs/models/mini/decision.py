@@ -22,6 +22,7 @@ Int32Array = NDArray[np.int32]
 #: Squared steps that a bit is worth. High-resolution theory gives (2 ln 2) / 12 = 0.1155.
 LAGRANGIAN = 0.1
 _ROUGH_ROUNDING = 0.35
+_EDGE = 3.0
 
 
 class Decider:
@@ -90,7 +91,8 @@ class Decider:
         raw = frozen.raw_bits(scale[where])
         normalised = np.abs(values[where]) * (STEP_UNIT / step)
         nearest = np.abs(q[where])
-        best, saved = self._choose(rows, raw, normalised, nearest)
+        weight = _edge_weight(*values.shape[1:])[where[1], where[2]]
+        best, saved = self._choose(rows, raw, normalised, nearest, weight)
         q[where] = np.sign(q[where]) * best
         gain = np.zeros(values.shape)
         gain[where] = saved
@@ -102,13 +104,14 @@ class Decider:
         raw: NDArray[np.uint8],
         values: NDArray[np.float64],
         nearest: Int32Array,
+        weight: NDArray[np.float32],
     ) -> tuple[Int32Array, NDArray[np.float64]]:
         """Best magnitudes, and how much cheaper each is than zero; all arrays (P,)."""
         best = nearest.copy()
-        cost = (values - nearest) ** 2 + LAGRANGIAN * _at(self._bits, rows, nearest, raw)
-        zero = values**2 + LAGRANGIAN * _at(self._bits, rows, np.zeros_like(nearest), raw)
+        cost = weight * (values - nearest) ** 2 + LAGRANGIAN * _at(self._bits, rows, nearest, raw)
+        zero = weight * values**2 + LAGRANGIAN * _at(self._bits, rows, np.zeros_like(nearest), raw)
         lower = nearest - 1
-        other = (values - lower) ** 2 + LAGRANGIAN * _at(self._bits, rows, lower, raw)
+        other = weight * (values - lower) ** 2 + LAGRANGIAN * _at(self._bits, rows, lower, raw)
         for candidate, price in ((lower, other), (np.zeros_like(nearest), zero)):
             better = price < cost
             best = np.where(better, candidate, best)
@@ -137,6 +140,18 @@ class Decider:
             occupied[candidates] = earned[candidates] > price[candidates]
         keep = spread_blocks(occupied.reshape(shape), *q.shape[1:])
         return np.where(keep, q, 0)
+
+
+def _edge_weight(height: int, width: int) -> NDArray[np.float32]:
+    """Weight of the squared error of each coefficient of a plane, (h, w).
+
+    At the far end of an even signal the synthesis spreads an error over fewer pixels, which then
+    carry more of it: without this, chunks laid side by side show a seam.
+    """
+    weight = np.ones((height, width), np.float32)
+    weight[-1] *= _EDGE
+    weight[:, -1] *= _EDGE
+    return weight
 
 
 def _rounded(values: Int32Array, step: int) -> Int32Array:
