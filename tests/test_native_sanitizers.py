@@ -20,6 +20,7 @@ RANS = ["rans_tables.c", "rans_encode.c", "rans_decode.c"]
 CASES = {
     "rans": ("rans_stress.c", RANS, ["2000", "1"], []),
     # As on a compiler that has no product of 128 bits.
+    "transform": ("transform_stress.c", ["lifting.c", "klt.c"], ["60"], []),
     "rans-portable": ("rans_stress.c", RANS, ["500", "2"], ["-DTEC_RANS_NO_WIDE"]),
 }
 
