@@ -19,6 +19,8 @@ import numpy as np
 import rasterio
 import rasterio.errors
 from numpy.typing import NDArray
+from odc.geo.converters import rio_geobox
+from odc.geo.geobox import GeoBox
 from odc.loader import RasterLoadParams, RasterSource, RioDriver, RioReader
 
 from tec_numcodecs.errors import InvalidInput
@@ -32,6 +34,7 @@ Sign: TypeAlias = Callable[[str], str]
 # taken off (again): 200 DN, a reflectance of -0.02.
 _MARGIN = 200
 _ENOUGH = 4096  # pixels
+_DEFAULTS = {"GDAL_DISABLE_READDIR_ON_OPEN", "GDAL_HTTP_MAX_RETRY", "GDAL_HTTP_RETRY_DELAY"}
 _KEY = "TEC_OPTIONS"  # ours in the environment that odc-loader hands to workers
 
 
@@ -77,7 +80,9 @@ class Driver(RioDriver):  # type: ignore[misc, unused-ignore]
             "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
             "GDAL_HTTP_MAX_RETRY": "0",
         }
-        captured = {k: v for k, v in super().capture_env().items() if "RETRY" not in k}
+        captured = super().capture_env()
+        if set(captured) == _DEFAULTS:  # nobody chose them; retries are ours, as GDAL's are few
+            captured = {}
         return {**ours, **captured, _KEY: self.tag}
 
     @contextmanager
@@ -123,7 +128,8 @@ class Reader:
                     time.sleep(min(0.25 * 3**attempt, 8.0))
         origin: Origin = self._src.driver_data
         raise SourceError(
-            f"item {origin.item!r}, band {origin.band}: cannot read {self._src.uri} "
+            f"item {origin.item!r}, band {origin.band}: cannot read "
+            f"{self._src.uri.partition('?')[0]} "
             f"({len(failures)} attempts; the last: {failures[-1]})",
             allowed="a file that can be read",
             fix="try again later, or leave the item out",
@@ -142,13 +148,19 @@ class Reader:
                 self._check(uri)
             reader = RioReader(self._src.patch(uri=uri), self._ctx)
             window, pixels = reader.read(cfg, geobox, dst=dst, selection=selection)
-        return window, self._without_offset(pixels)
+        return window, without_offset(pixels, self._src.driver_data)
 
     def _check(self, uri: str) -> None:
-        """Refuse a file of another type, which would be cast, or with another no-data value."""
+        """Refuse a file that is not what was promised.
+
+        One of another type would be cast, one with another no-data value be full of valid pixels,
+        and of one that lies elsewhere only what happens to overlap would be read.
+        """
         origin: Origin = self._src.driver_data
         with rasterio.open(uri) as file:
             dtype, nodata = file.dtypes[self._src.band - 1], file.nodatavals[self._src.band - 1]
+            grid = rio_geobox(file)
+        _check_grid(self._src.geobox, grid, origin, uri=self._src.uri)
         if dtype != origin.dtype:
             raise InvalidInput(
                 f"item {origin.item!r}, band {origin.band}: {dtype} in {self._src.uri}",
@@ -163,17 +175,23 @@ class Reader:
             )
         self._checked = True
 
-    def _without_offset(self, pixels: Pixels) -> Pixels:
-        """Add the offset to valid pixels, and keep them valid."""
-        origin: Origin = self._src.driver_data
-        if origin.offset == 0 or pixels.size == 0:
-            return pixels
-        valid = pixels != 0
-        if not origin.sure:
-            _check_offset(pixels[valid], origin)
-        shifted = np.maximum(pixels.astype(np.int32) + origin.offset, 1)
-        harmonised: Pixels = np.where(valid, shifted, 0).astype(pixels.dtype)
-        return harmonised
+
+def without_offset(pixels: Pixels, origin: Origin) -> Pixels:
+    """Add the offset to valid pixels, (H, W) uint16, and keep them valid: at least 1.
+
+    Raises
+    ------
+    InvalidInput
+        The pixels plainly do not have the offset that is to be taken off.
+    """
+    if origin.offset == 0 or pixels.size == 0:
+        return pixels
+    valid = pixels != 0
+    if not origin.sure:
+        _check_offset(pixels[valid], origin)
+    shifted = np.maximum(pixels.astype(np.int32) + origin.offset, 1)
+    harmonised: Pixels = np.where(valid, shifted, 0).astype(pixels.dtype)
+    return harmonised
 
 
 def _reason(error: BaseException) -> str:
@@ -184,6 +202,27 @@ def _reason(error: BaseException) -> str:
         texts.append(re.sub(r"\?[^\s'\"]*", "", str(cause)))
         cause = cause.__cause__ or cause.__context__
     return " < ".join(dict.fromkeys(texts))
+
+
+def _check_grid(stated: Any, found: Any, origin: Origin, *, uri: str) -> None:
+    """Refuse a file whose grid is not the stated one, to a hundredth of a pixel."""
+    if not isinstance(stated, GeoBox) or not isinstance(found, GeoBox):
+        return
+    # CRS without a code have too many spellings to be compared.
+    codes = {crs.to_epsg() for crs in (stated.crs, found.crs) if crs is not None} - {None}
+    a, b = (np.array(tuple(grid.affine)[:6]) for grid in (stated, found))
+    same = bool((np.abs(a - b) <= 0.01 * abs(a[0])).all())
+    if stated.shape != found.shape or len(codes) > 1 or not same:
+        raise InvalidInput(
+            f"item {origin.item!r}, band {origin.band}: {_say(found)} in {uri}",
+            allowed=f"{_say(stated)}, as its item says",
+            fix="leave the item out, or correct its proj:transform, proj:shape and CRS",
+        )
+
+
+def _say(grid: GeoBox) -> str:
+    numbers = ", ".join(f"{value:g}" for value in tuple(grid.affine)[:6])
+    return f"{grid.shape[0]} x {grid.shape[1]} pixels, transform ({numbers}), {grid.crs}"
 
 
 def _check_offset(valid: Pixels, origin: Origin) -> None:

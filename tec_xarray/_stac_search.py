@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -68,14 +68,23 @@ def find_items(source: Any, wanted: Wanted, *, timeout: float) -> list[pystac.It
     """
     _check(wanted)
     if isinstance(source, (str, pystac_client.Client)):
-        found, where = _search(source, wanted, timeout), str(source)
+        found: Iterable[pystac.Item] = _search(source, wanted, timeout)
+        where = str(source)
     else:
         found, where = _items(source), f"{type(source).__name__} of items"
-    kept = {(item.collection_id, item.id): item for item in found if _matches(item, wanted)}
-    items = sorted(kept.values(), key=lambda item: (when_taken(item), item.id))[: wanted.max_items]
+    kept: dict[tuple[str | None, str], pystac.Item] = {}
+    seen = 0
+    # Page by page: a catalog may have millions of items, and max_items be 5.
+    for item in found:
+        seen += 1
+        if _matches(item, wanted):
+            kept.setdefault((item.collection_id, item.id), item)
+            if len(kept) == wanted.max_items:
+                break
+    items = sorted(kept.values(), key=lambda item: (when_taken(item), item.id))
     if not items:
         raise InvalidInput(
-            f"no items in {where} for {_asked(wanted)} ({len(found)} before filtering)",
+            f"no items in {where} for {_asked(wanted)} ({seen} before filtering)",
             allowed="a search that finds something",
             fix="widen it; see the catalog's collections and dates",
         )
@@ -104,8 +113,8 @@ def _check(wanted: Wanted) -> None:
 
 def _search(
     source: str | pystac_client.Client, wanted: Wanted, timeout: float
-) -> list[pystac.Item]:
-    """Ask a STAC API."""
+) -> Iterator[pystac.Item]:
+    """Ask a STAC API, and go on asking for pages while items are taken."""
     try:
         client = (
             pystac_client.Client.open(source, timeout=timeout)
@@ -136,7 +145,7 @@ def _search(
             limit=100,
         )
         # Only the client knows how many are left after its own filter: no max_items here.
-        return list(search.items())
+        yield from search.items()
     except (
         pystac_client.exceptions.APIError,
         pystac.STACError,

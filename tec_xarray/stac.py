@@ -103,7 +103,7 @@ def open_stac(
     chunks : dict, optional
         Blocks that are read at once, along time, y and x. Default: 1 date, 2048 x 2048 pixels.
     max_items : int, optional
-        Keep the first ones only (after all filters).
+        Stop after so many that match, in the order in which the catalog has them.
     on_bad_item : {"raise", "skip"}
         What to do if an item lacks a file, has files of another type, or nothing tells its
         offset: an error that names all such items, or a warning that does.

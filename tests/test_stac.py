@@ -41,6 +41,15 @@ COLLECTION = "sentinel-2-l2a"
 FLAG = "earthsearch:boa_offset_applied"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_proxy():
+    """What a machine uses for the internet must not see requests to itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.setenv(name, "127.0.0.1")
+        yield
+
+
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
     """Four acquisitions behind servers that may be told to fail; pages of two items."""
@@ -363,6 +372,23 @@ def test_stated_types_are_believed_only_if_they_are_right(catalog, items):
     unsaid = moved(items[0], catalog, "B04", pixels, "B04-float")
     with pytest.raises(InvalidInput, match=f"{unsaid['id']}.*B04: float32"):
         load(open_stac([unsaid], bands=["red"]))
+
+
+def test_a_file_that_lies_elsewhere_is_refused(catalog, items):
+    """Only what overlaps by chance would be read, the rest be zeros."""
+    item = moved(items[0], catalog, "B04", in_files(ACQUISITIONS[0])["B04"][0], "B04-here")
+    item["assets"]["red"]["proj:transform"] = [10.0, 0.0, LEFT - 500, 0.0, -10.0, TOP]
+    with pytest.raises(InvalidInput, match=rf"{item['id']}.*B04: 264 x 264 .*699960.*allowed"):
+        load(open_stac([item], bands=["red"]))
+
+
+def test_degrees_are_an_output_grid_like_any_other(items):
+    ds = open_stac(items[:1], bands=["red", "SCL"], crs="EPSG:4326", resolution=1e-4)
+    assert ds.B04.dims == ("time", "latitude", "longitude")
+    assert ds.attrs["spatial:dimensions"] == ["latitude", "longitude"]
+    got = load(ds)
+    assert abs(got.B04.where(got.B04 > 0).mean() / truth("B04")[0].mean() - 1) < 0.01
+    assert set(np.unique(got.SCL)) <= {0, 4, 5, 6}
 
 
 def test_a_grid_that_is_not_described_must_be_given(items):

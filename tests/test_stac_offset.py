@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray._stac_offset import decide, find_baseline, stated_offset
+from tec_xarray._stac_read import Origin, without_offset
 
 FLAG = "earthsearch:boa_offset_applied"
 
@@ -99,3 +104,26 @@ def test_stated(asset, offset):
 def test_offsets_of_no_product_are_refused(band):
     with pytest.raises(InvalidInput, match="scale"):
         stated_offset({"raster:bands": [band]})
+
+
+@given(hnp.arrays(np.uint16, st.tuples(st.integers(0, 9), st.integers(0, 9))))
+def test_valid_pixels_stay_valid_and_missing_ones_missing(pixels):
+    got = without_offset(pixels.copy(), Origin("item", "B04", "uint16", -1000))
+    assert got.dtype == np.uint16
+    for before, after in zip(pixels.ravel().tolist(), got.ravel().tolist(), strict=True):
+        assert after == (max(before - 1000, 1) if before else 0)
+
+
+@pytest.mark.parametrize("low", [0.4, 0.6])
+def test_an_offset_that_is_not_there_is_noticed(low):
+    """Half of the pixels with a reflectance below -0.02: no scene has that."""
+    pixels = np.full(10_000, 2000, np.uint16)
+    pixels[: int(low * pixels.size)] = 700
+    origin = Origin("item", "B04", "uint16", -1000)
+    if low < 0.5:
+        assert without_offset(pixels, origin).min() == 1
+    else:
+        with pytest.raises(InvalidInput, match=r"item.*B04: 60 %"):
+            without_offset(pixels, origin)
+        sure = Origin("item", "B04", "uint16", -1000, sure=True)
+        assert without_offset(pixels, sure).min() == 1

@@ -11,7 +11,7 @@ LOG = "requests.log"
 
 
 def plan(directory, **faults):
-    """Set what is to happen; keys are paths with / written as __, * stands for every request."""
+    """Set what happens to requests for a path, one after the other; the last goes on for ever."""
     Path(directory, PLAN).write_text(json.dumps(faults), encoding="utf-8")
 
 
