@@ -80,7 +80,7 @@ def to_dn(samples: Samples, invalid: Mask, config: CodecConfig) -> NDArray[np.in
 
 
 def from_dn(
-    dn: NDArray[np.generic],
+    dn: NDArray[Any],
     dtype: np.dtype[Any],
     scale: float,
     offset: float,

@@ -1,0 +1,1 @@
+"""Models: one interface, one registry, one folder a family."""
