@@ -70,6 +70,8 @@ def name_bands(
     items: Sequence[pystac.Item], sensor: Sensor, bands: Sequence[str] | None
 ) -> list[str]:
     """Return the bands to load, canonical, ``SCL`` last; by default every one that any item has."""
+    if bands is not None and not bands:
+        raise InvalidInput("no bands", allowed=f"{', '.join(sensor.bands)}, {SCL}")
     if bands is not None:
         wanted = [b for b in bands if b.upper() != SCL]
         places = sensor.indices(wanted) if wanted else ()

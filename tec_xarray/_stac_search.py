@@ -17,6 +17,7 @@ import pystac.utils
 import pystac_client
 import pystac_client.exceptions
 import requests
+import shapely.errors
 import shapely.geometry
 
 from tec_numcodecs.errors import InvalidInput
@@ -24,6 +25,7 @@ from tec_xarray._stac_errors import CatalogWarning, SourceError, listed
 
 Query: TypeAlias = Mapping[str, Mapping[str, Any]]
 
+_NOT_STAC = (pystac.STACError, pystac.STACTypeError, KeyError, TypeError, ValueError)
 _TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
     "eq": operator.eq,
     "neq": operator.ne,
@@ -102,6 +104,20 @@ def _check(wanted: Wanted) -> None:
             allowed="(west, south, east, north) in degrees, west < east, south < north",
             fix="a box across the antimeridian needs two calls",
         )
+    try:
+        wanted.area()
+    except (shapely.errors.ShapelyError, AttributeError, TypeError, ValueError, KeyError) as error:
+        raise InvalidInput(
+            f"geometry = {wanted.geometry!r:.80}",
+            allowed="GeoJSON or a shapely geometry, in longitude and latitude",
+        ) from error
+    try:
+        _interval(wanted.datetime)
+    except Exception as error:  # pystac-client raises nothing more precise
+        raise InvalidInput(
+            f"datetime = {wanted.datetime!r}",
+            allowed="'2023-06', '2023-03/2023-10', '2023-06-01/..', or datetime objects",
+        ) from error
     tests = {test for tests in (wanted.query or {}).values() for test in tests}
     if tests - set(_TESTS):
         raise InvalidInput(
@@ -149,6 +165,7 @@ def _search(
     except (
         pystac_client.exceptions.APIError,
         pystac.STACError,
+        pystac.STACTypeError,
         requests.RequestException,
         OSError,
     ) as error:
@@ -175,7 +192,12 @@ def _items(source: Any) -> list[pystac.Item]:
     for item in source:
         if isinstance(item, Mapping) and item.get("type") == "Feature":
             # from_dict migrates old STAC versions; a copy, as the caller's must not change.
-            found.append(pystac.Item.from_dict(dict(item), preserve_dict=True))
+            try:
+                found.append(pystac.Item.from_dict(dict(item), preserve_dict=True))
+            except _NOT_STAC as error:
+                raise InvalidInput(
+                    f"item {item.get('id')!r}: {error}", allowed="STAC items"
+                ) from error
         elif isinstance(item, pystac.Item):
             found.append(item)
         else:
@@ -201,14 +223,18 @@ def _matches(item: pystac.Item, wanted: Wanted) -> bool:
 def _in_time(item: pystac.Item, when: Any) -> bool:
     if when is None:
         return True
-    # The same reading of "2023-03/2023-10" as in the request that is sent.
-    text = pystac_client.ItemSearch("", datetime=when).get_parameters()["datetime"]
-    start, _, end = text.partition("/")
+    start, _, end = _interval(when).partition("/")
     taken = when_taken(item)
     after = start in ("", "..") or pystac.utils.str_to_datetime(start) <= taken
     if not end:
         return taken == pystac.utils.str_to_datetime(start)
     return after and (end == ".." or taken <= pystac.utils.str_to_datetime(end))
+
+
+def _interval(when: Any) -> str:
+    """Return a time or an interval as it is sent to servers, ``""`` for None."""
+    parameters = pystac_client.ItemSearch("", datetime=when).get_parameters()
+    return str(parameters.get("datetime", ""))
 
 
 def when_taken(item: pystac.Item) -> Any:

@@ -22,6 +22,7 @@ from odc.loader import (
     resolve_chunk_shape,
     resolve_load_cfg,
 )
+from rasterio.enums import Resampling
 
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.sensors import Sensor, get_sensor
@@ -146,6 +147,12 @@ def open_stac(
     """
     _check_choice("harmonize", harmonize, _MODES)
     _check_choice("on_bad_item", on_bad_item, ("raise", "skip"))
+    _check_choice("resampling", resampling, [kind.name for kind in Resampling])
+    positive = {"resolution": resolution, "max_items": max_items, "attempts": attempts,
+                "timeout": timeout}  # fmt: skip
+    for name, value in positive.items():
+        if value is not None and not value > 0:
+            raise InvalidInput(f"{name} = {value}", allowed="a number > 0")
     signer = _signer(sign)
     box = None if bbox is None else tuple(float(v) for v in bbox)
     wanted = Wanted(collection, box, geometry, datetime, query, max_items)  # type: ignore[arg-type]

@@ -253,9 +253,16 @@ def test_what_cannot_be_searched_is_an_error(catalog, quiet):
         open_stac(catalog.url, query={"eo:cloud_cover": {"like": 4}})
     for wrong in ({"bbox": (2, 0, 1, 1)}, {"harmonize": "perhaps"}, {"groupby": "moon"},
                   {"sign": "here"}, {"on_bad_item": "ignore"}, {"chunks": {"z": 4}},
-                  {"crs": "EPSG:0"}):  # fmt: skip
+                  {"crs": "EPSG:0"}, {"datetime": "soon"}, {"geometry": {"type": "Blob"}},
+                  {"bands": []}, {"resolution": -10}, {"attempts": 0}, {"max_items": 0},
+                  {"timeout": 0}, {"resampling": "guess"}, {"bbox": (1, 2, 3)},
+                  {"bbox": (0, 0, 1, 1), "geometry": {"type": "Point", "coordinates": [0, 0]}},
+                  {"sensor": "landsat"}):  # fmt: skip
         with pytest.raises(InvalidInput):
-            open_stac(catalog.items, bands=["red"], **wrong)
+            open_stac(catalog.items, **{"bands": ["red"], **wrong})
+    for source in (5, [5], [{"type": "Feature", "id": "x"}], []):
+        with pytest.raises(InvalidInput):
+            open_stac(source)
 
 
 # -- offsets ----------------------------------------------------------------------------------
