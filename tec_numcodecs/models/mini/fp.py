@@ -102,13 +102,10 @@ class MiniFP(Model):
 
         def choose(plane: Plane, scale: Int32Array) -> Int32Array:
             if plane.level == LOW:
-                q = residuals[:, plane.component]
-                shift = decider.shift(plane, q, scale, writer.shifts.before(plane))
+                values = residuals[:, plane.component]
             else:
                 values = coefficients.detail[plane.level][:, plane.component, plane.orientation]
-                rough = decider.rough(plane, values)
-                shift = decider.shift(plane, rough, scale, writer.shifts.before(plane))
-                q = decider.detail(plane, values, scale, shift)
+            q, shift = decider.plane(plane, values, scale, writer.shifts.before(plane))
             writer.write(plane, scale, q, shift)
             return q
 

@@ -12,6 +12,7 @@ entropy coder. Blocks of 8 x 8 coefficients that are all zero cost one flag.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -117,10 +118,8 @@ class Prior:
 
     def bits_of(self, row: int, symbol: int) -> float:
         """Bits of one symbol that a row codes directly. Encoder only."""
-        first, last = self.tables.starts[row : row + 2]
-        edges = np.append(self.tables.cdf[first:last].astype(np.int64), 1 << 16)
-        k = symbol - int(self.tables.minimum[row])
-        return float(16 - np.log2(edges[k + 1] - edges[k]))
+        k = int(self.tables.starts[row]) + symbol - int(self.tables.minimum[row])
+        return 16 - math.log2(int(self.tables.cdf[k + 1]) - int(self.tables.cdf[k]))
 
     @cached_property
     def magnitude_bits(self) -> NDArray[np.float32]:
@@ -308,8 +307,8 @@ def _times_power(values: NDArray[Any], shift: int) -> NDArray[Any]:
     return (values * _QUARTERS[quarter]) >> (8 - octaves)
 
 
-def matching_shift(scale: Int32Array, magnitudes: Int32Array) -> int:
-    """Shift that brings expected magnitudes (P,) to the mean of those found, (P,) in steps."""
+def matching_shift(scale: NDArray[np.integer], magnitudes: Int32Array) -> int:
+    """Shift that brings the sum of expected magnitudes to that of those found, in steps."""
     if not scale.size or not magnitudes.any():
         return 0
     ratio = 256 * float(magnitudes.sum(dtype=np.float64)) / max(float(scale.sum()), 1.0)

@@ -23,7 +23,7 @@ Int32Array = NDArray[np.int32]
 #: No plane of an image exceeds this; within it, no lifting step overflows 32 bits.
 PLANE_LIMIT = 1 << 21
 # Coefficients of a component that are looked at to choose a codebook entry.
-_SAMPLES = 2048
+_SAMPLES = 1024
 #: Index of the low-pass among the levels.
 LOW = LEVELS
 
