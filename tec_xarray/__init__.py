@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from tec_xarray._append import append
     from tec_xarray._copy import copy
+    from tec_xarray._info import info
     from tec_xarray._stac_errors import CatalogWarning, SourceError
     from tec_xarray._verify import Verification, verify
     from tec_xarray._versions import show_versions
@@ -39,6 +40,7 @@ _HOMES = {
     "compress": "tec_xarray.encode",
     "append": "tec_xarray._append",
     "copy": "tec_xarray._copy",
+    "info": "tec_xarray._info",
     "resume": "tec_xarray.archive",
     "verify": "tec_xarray._verify",
     "Verification": "tec_xarray._verify",
@@ -75,6 +77,7 @@ __all__ = [
     "copy",
     "drop_codec",
     "from_cube",
+    "info",
     "open_stac",
     "resume",
     "show_versions",

@@ -21,7 +21,7 @@ from tec_xarray._journal import Journal
 from tec_xarray._place import AnyArray, Place, block_shape
 from tec_xarray._run import How
 from tec_xarray._template import reconsolidate, stored_values
-from tec_xarray.archive import Archive, go, interrupted, mark_like, opened
+from tec_xarray.archive import Archive, go, interrupted, mark_like
 from tec_xarray.layout import cube_of
 
 _UNITS = {"seconds": "s", "microseconds": "us", "milliseconds": "ms", "nanoseconds": "ns"}
@@ -66,6 +66,8 @@ def append(
     """
     place = Place.of(store, group, storage_options)
     archive = Archive.open(place, "r+")
+    if archive.pending is not None:
+        _level(archive)
     marked = mark_like(data, archive, settings)
     cube = cube_of(marked)
     dates = _labels(cube)
@@ -92,9 +94,9 @@ def append(
     go(archive, marked, jobs, journal, how, origin=(first, 0, 0), label="append")
     _commit(archive, marked, values, first, stop)
     _remove(archive.array, tail)
-    journal.note(append=None, appendable=True)
     reconsolidate(place)
-    return opened(archive)
+    journal.note(append=None, appendable=True)
+    return archive.dataset()
 
 
 def _labels(cube: xr.DataArray) -> list[str]:
@@ -178,6 +180,21 @@ def _check_tail(archive: Archive, journal: Journal, first: int, room: int) -> No
             fix="make it with compress(..., appendable=True), so that dates wait without loss "
             "until a block is full",
         )
+
+
+def _level(archive: Archive) -> None:
+    """Finish what a kill has interrupted between the first and the last change of a length."""
+    time, pending = str(archive.notes["dimensions"][0]), archive.pending or {}
+    found = []
+    for _, array in archive.place.open(mode="r+").arrays():
+        names: Any = getattr(array.metadata, "dimension_names", None)
+        names = names or array.attrs.get("_ARRAY_DIMENSIONS") or ()
+        if time in names:
+            found.append((array, list(names).index(time)))
+    if any(array.shape[axis] == pending["to"] for array, axis in found):
+        for array, axis in found:
+            shape = [pending["to"] if i == axis else n for i, n in enumerate(array.shape)]
+            array.resize(tuple(shape))
 
 
 def _beside_dates(marked: xr.Dataset, archive: Archive) -> dict[str, Any]:

@@ -88,7 +88,6 @@ def search(
         raise InvalidInput(
             f"--query {query}: {error}", allowed='JSON, such as {"eo:cloud_cover": {"lt": 40}}'
         ) from error
-    options = {} if bands is None else {"bands": bands}
     found: xr.Dataset = open_stac(
         url,
         collection=collection,
@@ -96,6 +95,6 @@ def search(
         datetime=datetime,
         query=asked,
         resolution=resolution,
-        **options,
+        bands=bands,
     )
     return found

@@ -77,11 +77,21 @@ class Archive:
         return self.notes.get("append")
 
     def dataset(self) -> xr.Dataset:
-        """Open it with xarray, as it is now."""
-        target = Target(
-            self.place.store, self.place.group, 3, "w-", False, self.place.storage_options
-        )
-        return open_store(target)
+        """Open it with xarray, as readers do.
+
+        Raises
+        ------
+        InvalidInput
+            An append was interrupted at the one moment when variables differ in length.
+        """
+        place = self.place
+        target = Target(place.store, place.group, 3, "w-", None, place.storage_options)
+        try:
+            return open_store(target)
+        except ValueError as error:
+            if self.pending:
+                raise interrupted(self) from error
+            raise
 
     def jobs(self, dates: int, new: int, *, lossless_tail: bool, tail: str | None) -> Iterator[Job]:
         """List blocks from date `new` on, of a cube of `dates` dates."""
@@ -244,13 +254,7 @@ def resume(
     jobs = archive.jobs(archive.array.shape[0], 0, lossless_tail=tail, tail=None)
     missing = [job for job in jobs if not states[(*job.index, 0)]]
     go(archive, marked, missing, journal, How(retries, resources, progress))
-    return opened(archive)
-
-
-def opened(archive: Archive) -> xr.Dataset:
-    """Open an archive as `compress` does."""
-    place = archive.place
-    return open_store(Target(place.store, place.group, 3, "w-", None, place.storage_options))
+    return archive.dataset()
 
 
 def mark_like(
