@@ -15,7 +15,12 @@ from tec_numcodecs.weights.registry import WeightsId, locate
 
 #: Where the classes are. Imported on first use: some need torch, and reading `fp` must not.
 _CLASSES: Mapping[tuple[str, str], tuple[str, str]] = MappingProxyType(
-    {("mini", "fp"): ("tec_numcodecs.models.mini.fp", "MiniFP")}
+    {
+        ("mini", "fp"): ("tec_numcodecs.models.mini.fp", "MiniFP"),
+        ("mini", "elic"): ("tec_numcodecs.models.mini.context", "MiniElic"),
+        ("mini", "tt"): ("tec_numcodecs.models.mini.temporal", "MiniTT"),
+        ("mini", "flextec"): ("tec_numcodecs.models.mini.progressive", "MiniFlex"),
+    }
 )
 
 _loaded: dict[tuple[str, str], Model] = {}

@@ -79,7 +79,7 @@ def _register(name: str, path: Path, digest: str) -> None:
     """Name the file in the list of bundled weights."""
     listing = _BUNDLED / "bundled.json"
     bundled = json.loads(listing.read_text())
-    for model in ("elic", "tt"):
+    for model in ("elic", "tt", "flextec"):
         bundled["mini"][model] = {"id": name, "file": path.name, "sha256": digest}
     listing.write_text(json.dumps(bundled, indent=2) + "\n")
 
