@@ -11,20 +11,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
-from numpy.typing import NDArray
 
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, UnsupportedFormat
 from tec_numcodecs.sensors import get_sensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 MAGIC = b"\x89TEC"
 VERSION = 1
 #: A dimension is at most this long.
 MAX_LENGTH = 1 << 24
 _MAX_SECTION = 1 << 40
+_CRC_BLOCK = 1 << 18
 
 
 class Mode(IntEnum):
@@ -132,9 +135,13 @@ class Chunk:
     sections: Mapping[Section, bytes] = field(default_factory=dict)
 
 
-def crc32c(data: bytes | memoryview | NDArray[np.generic]) -> int:
+def crc32c(data: Buffer) -> int:
     """CRC-32C (Castagnoli, RFC 3720 appendix B.4) of bytes."""
-    return int(google_crc32c.value(bytes(data)))
+    view = memoryview(data).cast("B")
+    crc = 0
+    for start in range(0, len(view), _CRC_BLOCK):  # the library takes nothing but bytes: copies
+        crc = google_crc32c.extend(crc, bytes(view[start : start + _CRC_BLOCK]))
+    return int(crc)
 
 
 def dtype_code(dtype: np.dtype[Any]) -> int:

@@ -175,16 +175,25 @@ def quantise(
     original: NDArray[Any], decoded: NDArray[Any], steps: NDArray[np.float64]
 ) -> Int32Array | None:
     """Corrections in steps, nearest to original - decoded, (T, C, H, W); None if too large."""
-    difference = original.astype(np.float64) - decoded.astype(np.float64)
-    q = np.rint(difference / steps[:, None, None])
-    return q.astype(np.int32) if np.abs(q).max(initial=0) <= LIMIT else None
+    out = np.empty(original.shape, np.int32)
+    for date in range(len(out)):  # one at a time: float64 takes four times the room of a chunk
+        difference = original[date].astype(np.float64) - decoded[date].astype(np.float64)
+        q = np.rint(difference / steps[:, None, None])
+        if np.abs(q).max(initial=0) > LIMIT:
+            return None
+        out[date] = q
+    return out
 
 
 def apply(decoded: NDArray[Any], q: Int32Array, steps: NDArray[np.float64]) -> NDArray[Any]:
     """Add corrections to samples (T, C, H, W) of a native dtype; integers saturate."""
-    corrected = decoded.astype(np.float64) + q * steps[:, None, None]
-    if decoded.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return corrected.astype(decoded.dtype)
-    info = np.iinfo(decoded.dtype)
-    return np.rint(np.clip(corrected, info.min, info.max)).astype(decoded.dtype)
+    out = np.empty_like(decoded)
+    for date in range(len(out)):
+        corrected = decoded[date].astype(np.float64) + q[date] * steps[:, None, None]
+        if decoded.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                out[date] = corrected.astype(decoded.dtype)
+        else:
+            info = np.iinfo(decoded.dtype)
+            out[date] = np.rint(np.clip(corrected, info.min, info.max))
+    return out

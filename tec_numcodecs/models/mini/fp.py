@@ -211,4 +211,8 @@ def _latents(
     """Latents whose symbols are codebook entries, shifts, low-pass and levels 4 to 0."""
     parts = [q.entries.astype(np.int32), shifts.values, q.low, *q.detail[::-1]]
     symbols = np.concatenate([part.ravel() for part in parts])
-    return Latents(geometry, rate, symbols, {"q": q, "shifts": shifts, **state})
+    # The symbols are all that is kept: the planes become views of them.
+    ends = np.cumsum([part.size for part in parts])[:-1]
+    views = [flat.reshape(p.shape) for flat, p in zip(np.split(symbols, ends), parts, strict=True)]
+    kept = Coefficients(views[2], tuple(views[:2:-1]), q.entries)
+    return Latents(geometry, rate, symbols, {"q": kept, "shifts": shifts, **state})

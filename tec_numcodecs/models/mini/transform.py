@@ -127,7 +127,8 @@ class Transform:
                 *sizes[level],
             )
             planes = _clip(flat.reshape(n, c, *flat.shape[1:]))
-        return planes + self._mean[:, None, None]
+        planes += self._mean[:, None, None]
+        return planes
 
     def _spectrum(self, bands: Int32Array, entries: NDArray[np.uint8], level: int) -> Int32Array:
         """Bands to components, (N, C, ...) each date by its own entry."""
