@@ -274,7 +274,7 @@ def _without_model(samples: Samples, config: CodecConfig) -> bytes:
 
 
 def _symbols_crc(latents: Latents) -> int:
-    return container.crc32c(memoryview(np.ascontiguousarray(latents.symbols, np.dtype("<i4"))))
+    return container.crc32c(np.ascontiguousarray(latents.symbols, np.dtype("<i4")).data)
 
 
 # -- decoding ---------------------------------------------------------------------------------
