@@ -45,7 +45,8 @@ class SpectralTransforms:
         Factors S, U, L in the order in which :meth:`forward` applies them, in units of
         2^-14, without their unit diagonals.
     rows : float64 array (K, n, n)
-        The orthonormal matrices that the lifting approximates, one component a row.
+        The orthonormal matrices that the lifting approximates, one component a row. Where the
+        determinant asks for it, the lifting gives one of the components with its sign changed.
     """
 
     bands: Int32Array
