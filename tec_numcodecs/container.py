@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 import numpy as np
 
+from tec_numcodecs._bytes import ByteReader, varint
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, UnsupportedFormat
 from tec_numcodecs.sensors import get_sensor
 
@@ -172,27 +173,17 @@ def write(chunk: Chunk) -> bytes:
     out = bytearray(MAGIC)
     out += bytes((VERSION, header.mode, dtype_code(header.dtype), present))
     for length in header.shape:
-        out += _varint(length)
+        out += varint(length)
     out += bytes((header.sensor,)) + _bands(header)
     out += _scaling(header)
     if header.model is not None:
         out += _model(header.model)
     for section in Section:
         if section in chunk.sections:
-            out += _varint(len(chunk.sections[section]))
+            out += varint(len(chunk.sections[section]))
     for section in Section:
         out += chunk.sections.get(section, b"")
     return bytes(out) + struct.pack("<I", crc32c(bytes(out)))
-
-
-def _varint(value: int) -> bytes:
-    """Little-endian groups of 7 bits, the high bit set in all but the last (LEB128)."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _bands(header: Header) -> bytes:
@@ -240,7 +231,7 @@ def read(data: bytes | bytearray | memoryview) -> Chunk:
     """
     data = bytes(data)
     _check_frame(data)
-    reader = _Reader(data[:-4], 5)
+    reader = ByteReader(data[:-4], 5)
     try:
         mode = Mode(reader.byte())
     except ValueError as error:
@@ -249,7 +240,8 @@ def read(data: bytes | bytearray | memoryview) -> Chunk:
     if dtype is None:
         raise CorruptChunk("an unknown dtype", allowed=", ".join(map(str, DTYPES.values())))
     present = reader.byte()
-    shape = (reader.length(), reader.length(), reader.length(), reader.length())
+    t, c, h, w = (reader.varint(MAX_LENGTH, least=1) for _ in range(4))
+    shape = (t, c, h, w)
     sensor = reader.byte()
     bands = _read_bands(reader, sensor, shape[1])
     scale, offset, nodata = _read_scaling(reader)
@@ -286,7 +278,7 @@ def _check_frame(data: bytes) -> None:
         )
 
 
-def _read_bands(reader: _Reader, sensor: int, count: int) -> tuple[int, ...]:
+def _read_bands(reader: ByteReader, sensor: int, count: int) -> tuple[int, ...]:
     if sensor == 0:
         return ()
     known = len(get_sensor(sensor).bands)
@@ -304,7 +296,7 @@ def _read_bands(reader: _Reader, sensor: int, count: int) -> tuple[int, ...]:
     return bands
 
 
-def _read_scaling(reader: _Reader) -> tuple[float, float, float | None]:
+def _read_scaling(reader: ByteReader) -> tuple[float, float, float | None]:
     flags = reader.byte()
     if flags > 3:
         raise CorruptChunk(f"scaling flags {flags}", allowed="0 to 3")
@@ -317,7 +309,7 @@ def _read_scaling(reader: _Reader) -> tuple[float, float, float | None]:
     return scale, offset, nodata
 
 
-def _read_model(reader: _Reader) -> ModelHeader:
+def _read_model(reader: ByteReader) -> ModelHeader:
     number, exact = reader.byte(), reader.byte()
     if number not in MODELS:
         raise UnsupportedFormat(
@@ -332,7 +324,7 @@ def _read_model(reader: _Reader) -> ModelHeader:
     return ModelHeader(MODELS[number], weights, rate_index, quality, bool(exact), symbols_crc)
 
 
-def _read_sections(reader: _Reader, present: int) -> dict[Section, bytes]:
+def _read_sections(reader: ByteReader, present: int) -> dict[Section, bytes]:
     if present >> len(Section):
         raise CorruptChunk(f"unknown sections {present:#x}", allowed=f"{len(Section)} kinds")
     found = [section for section in Section if present >> section & 1]
@@ -358,44 +350,3 @@ def _check_sections(mode: Mode, present: frozenset[Section]) -> None:
     if not needed <= present <= needed | optional:
         names = ", ".join(section.name.lower() for section in present) or "none"
         raise CorruptChunk(f"sections {names} in mode {mode.name.lower()}")
-
-
-class _Reader:
-    """A cursor that refuses to pass the end."""
-
-    def __init__(self, data: bytes, position: int) -> None:
-        self._data = data
-        self._position = position
-
-    @property
-    def left(self) -> int:
-        return len(self._data) - self._position
-
-    def take(self, count: int) -> bytes:
-        if count > self.left:
-            raise CorruptChunk(f"{self.left} bytes left", allowed=f"{count} that are announced")
-        start = self._position
-        self._position += count
-        return self._data[start : self._position]
-
-    def byte(self) -> int:
-        return self.take(1)[0]
-
-    def varint(self, limit: int) -> int:
-        value = shift = 0
-        while True:
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            if value > limit:
-                raise CorruptChunk(f"a length of {value} or more", allowed=f"up to {limit}")
-            if byte < 0x80:
-                if byte == 0 and shift:
-                    raise CorruptChunk("a length with a leading zero", allowed="the shortest form")
-                return value
-            shift += 7
-
-    def length(self) -> int:
-        value = self.varint(MAX_LENGTH)
-        if value == 0:
-            raise CorruptChunk("a dimension of length 0", allowed=f"1 to {MAX_LENGTH}")
-        return value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,19 +21,14 @@ from tec_numcodecs.blocks import block_sum, spread_blocks
 from tec_numcodecs.models.base import Geometry, Rate
 from tec_numcodecs.models.mini import prior as frozen
 from tec_numcodecs.models.mini.fp import MiniFP
-from tec_numcodecs.models.mini.prior import Fields, Plane
 from tec_numcodecs.models.mini.quantiser import LEVELS, MAX_RATE_INDEX, steps
 from tec_numcodecs.models.mini.transform import LOW, Codebook, Coefficients, Transform
-from tec_numcodecs.rans import Tables
 from tec_numcodecs.training.data import Scene, read_directory
 from tec_numcodecs.training.fit_codebook import fit_codebook, tiles
+from tec_numcodecs.training.table_counts import GROUPS, Counts, Item, planes_of
 
-# Octaves that share a set of tables: shapes differ between dense and sparse, not much within.
-_GROUPS = np.array([0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 3], np.int32)
 _ROUNDING = 0.40  # of the first round's dead zone
 _SAMPLES = 250  # per plane and crop
-_REACH = 40  # largest symbol that a row codes directly
-_PRIOR_COUNT = 60.0  # weight of the Laplacian shape against what was counted
 
 
 @dataclass(frozen=True)
@@ -95,7 +90,7 @@ def _fit_prior(
     weights = np.zeros((*shape, frozen.FEATURES), np.int32)
     bias = np.full(shape, 1024, np.int32)
     quantise = _Quantiser(arrays, model)
-    tables = _Counts()
+    tables = Counts()
     for octave in range(frozen.OCTAVES):
         items = [
             quantise(crop, 16 * octave + (5 * i) % 16 + (octave == 0))
@@ -112,18 +107,8 @@ def _fit_prior(
     return {f"prior.{name}": value for name, value in frozen_tables.items()} | {
         "prior.weights": weights,
         "prior.bias": bias,
-        "prior.group": _GROUPS,
+        "prior.group": GROUPS,
     }
-
-
-@dataclass(frozen=True)
-class _Item:
-    """A crop's integers at one rate, what they came from in units of the step, and its weight."""
-
-    q: Coefficients
-    values: tuple[NDArray[np.float32], ...]
-    weight: float
-    shifts: NDArray[np.int32] | None = None  # (6, C, 3), as the encoder chose them
 
 
 class _Quantiser:
@@ -134,7 +119,7 @@ class _Quantiser:
         self._model = model
         self._transforms: dict[str, Transform] = {}
 
-    def __call__(self, crop: Crop, rate_index: int) -> _Item:
+    def __call__(self, crop: Crop, rate_index: int) -> Item:
         rate_index = min(rate_index, MAX_RATE_INDEX)
         sensor = crop.geometry.sensor
         if sensor.name not in self._transforms:
@@ -149,11 +134,11 @@ class _Quantiser:
         if self._model is not None:
             latents = self._model.analysis([crop.cube], [crop.geometry], [Rate(rate_index)])[0]
             shifts = latents.state["shifts"].values
-            return _Item(latents.state["q"], values, crop.weight, shifts)
+            return Item(latents.state["q"], values, crop.weight, shifts)
         rounding = 0.5 if rate_index < 16 else _ROUNDING
         detail = tuple(_dead(v, rounding) for v in values)
         low = np.rint(found.low / step[LOW, 0]).astype(np.int32)
-        return _Item(Coefficients(low, detail, found.entries), values, crop.weight)
+        return Item(Coefficients(low, detail, found.entries), values, crop.weight)
 
 
 def _dead(values: NDArray[np.float32], rounding: float) -> NDArray[np.int32]:
@@ -161,29 +146,8 @@ def _dead(values: NDArray[np.float32], rounding: float) -> NDArray[np.int32]:
     return (np.sign(values) * np.floor(np.abs(values) + rounding)).astype(np.int32)
 
 
-def _planes(
-    q: Coefficients, level: int
-) -> Iterator[tuple[Plane, NDArray[np.int32], NDArray[np.int32]]]:
-    """Planes of a level in coding order: place, features (FEATURES, N, h, w), integers."""
-    parent: Fields | None = None
-    order = [LOW] if level == LOW else list(reversed(range(level, LEVELS)))
-    for at in order:
-        values = frozen.predict_low(q.low)[:, :, None] if at == LOW else q.detail[at]
-        n, components, orientations, h, w = values.shape
-        fields = Fields(components, orientations, (n, h, w), parent)
-        for k in range(components):
-            for o in range(orientations):
-                if at == level:
-                    sources = fields.sources(k, o)
-                    none = np.zeros((2, n, h, w), np.int32)
-                    stack = np.concatenate([none if s is None else s for s in sources])
-                    yield Plane(level, k, o), stack, values[:, k, o]
-                fields.set(k, o, values[:, k, o])
-        parent = fields
-
-
 def _fit_rule(
-    items: Sequence[_Item], level: int, random: np.random.Generator
+    items: Sequence[Item], level: int, random: np.random.Generator
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Maximum-likelihood weights of one level: (C, 3, FEATURES), (C, 3) in units of 2^-12."""
     orientations = 1 if level == LOW else 3
@@ -193,7 +157,7 @@ def _fit_rule(
     shares: list[NDArray[np.float32]] = []
     for item in items:
         features, magnitudes = [], []
-        for _, stack, values in _planes(item.q, level):
+        for _, stack, values in planes_of(item.q, level):
             where = _sample(values, _SAMPLES, random)
             features.append(stack.reshape(frozen.FEATURES, -1)[:, where])
             magnitudes.append(np.abs(values.ravel()[where]))
@@ -263,168 +227,6 @@ def _laplacian_bits(m: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     nonzero = torch.log2((edge * -torch.expm1(-1 / scale)).clamp(min=1e-12))
     nonzero = nonzero - (m - 1) / scale * 1.442695 - 1
     return torch.where(m == 0, -torch.log2((1 - edge).clamp(min=1e-12)), -nonzero)
-
-
-class _Counts:
-    """What occurs in each table row."""
-
-    def __init__(self) -> None:
-        groups = int(_GROUPS.max()) + 1
-        width = 2 * _REACH + 2  # symbols -REACH..REACH, escape
-        self._symbols = np.zeros((groups, LEVELS + 1, frozen.SCALE_BINS, width))
-        self._flags = np.zeros((groups, LEVELS + 1, frozen.FLAG_BINS, 2))
-        limit = frozen.SHIFT_LIMIT
-        self._shifts = np.zeros((groups, 2 * limit + 1, 2 * limit + 1))
-        # How many coefficients had magnitude 1, 2, >= 3, and by how much it exceeded their values.
-        self._excess = np.zeros((groups, LEVELS + 1, frozen.SCALE_BINS, 3, 2))
-
-    def add(
-        self, octave: int, item: _Item, weights: NDArray[np.int32], bias: NDArray[np.int32]
-    ) -> None:
-        """Count one crop under the rule of its octave."""
-        shifts = np.zeros((LEVELS + 1, item.q.low.shape[1], 3), np.int32)
-        for level in range(LEVELS + 1):
-            at = (_GROUPS[octave], level)
-            for plane, stack, q in _planes(item.q, level):
-                index = (level, min(plane.component, frozen.COMPONENTS - 1), plane.orientation)
-                sources = list(stack.reshape(-1, 2, *q.shape))
-                scale = frozen.expected_magnitude(
-                    weights[index], int(bias[index]), sources, q.shape
-                )
-                flags = block_sum(q != 0) > 0
-                coded = spread_blocks(flags, *q.shape[1:])
-                place = (level, plane.component, plane.orientation)
-                if item.shifts is None:
-                    shifts[place] = frozen.matching_shift(scale[coded], np.abs(q[coded]))
-                else:
-                    shifts[place] = item.shifts[place]
-                shift = int(shifts[place])
-                sums = frozen.shifted_sums(block_sum(scale), shift)
-                scale = frozen.shifted(scale, shift)
-                bins = frozen.flag_bins(sums).ravel()
-                np.add.at(self._flags[at], (bins, flags.ravel().astype(int)), item.weight)
-                self._add_symbols(at, scale[coded], q[coded], item.weight)
-                if level != LOW:
-                    values = item.values[level][:, plane.component, plane.orientation]
-                    self._add_excess(at, scale, q, values, item.weight)
-
-        self._add_shifts(_GROUPS[octave], shifts, item.weight)
-
-    def _add_shifts(self, group: int, shifts: NDArray[np.int32], weight: float) -> None:
-        """Count each shift under that of the component before."""
-        limit = frozen.SHIFT_LIMIT
-        for level in range(LEVELS + 1):
-            own = shifts[level, :, : 1 if level == LOW else 3]
-            before = np.concatenate([np.zeros_like(own[:1]), own[:-1]])
-            np.add.at(self._shifts[group], (before + limit, own + limit), weight)
-
-    def _add_symbols(
-        self, at: tuple[int, int], scale: NDArray[np.int32], q: NDArray[np.int32], weight: float
-    ) -> None:
-        symbols = q >> frozen.raw_bits(scale)
-        outside = np.abs(symbols) > _REACH
-        column = np.where(outside, 2 * _REACH + 1, symbols + _REACH)
-        np.add.at(self._symbols[at], (frozen.scale_bins(scale), column), weight)
-
-    def _add_excess(
-        self,
-        at: tuple[int, int],
-        scale: NDArray[np.int32],
-        q: NDArray[np.int32],
-        values: NDArray[np.float32],
-        weight: float,
-    ) -> None:
-        where = np.nonzero(q)
-        bins = frozen.scale_bins(scale[where])
-        magnitude = np.abs(q[where])
-        excess = magnitude - np.abs(values[where])
-        column = np.minimum(magnitude, 3) - 1
-        np.add.at(self._excess[at][..., 0], (bins, column), weight)
-        np.add.at(self._excess[at][..., 1], (bins, column), weight * excess)
-
-    def freeze(self) -> dict[str, NDArray[np.generic]]:
-        """Rows of all groups, levels and bins."""
-        pmfs: list[NDArray[np.float64]] = []
-        minimum: list[int] = []
-        coefficient_rows = np.zeros(self._symbols.shape[:3], np.int32)
-        flag_rows = np.zeros(self._flags.shape[:3], np.int32)
-        pooled = self._symbols.sum(axis=(0, 1))
-        for index in np.ndindex(*coefficient_rows.shape):
-            coefficient_rows[index] = len(pmfs)
-            pmf, low = _row(self._symbols[index], pooled[index[2]], index[2])
-            pmfs.append(pmf)
-            minimum.append(low)
-        pooled_flags = self._flags.sum(axis=(0, 1))
-        for index in np.ndindex(*flag_rows.shape):
-            flag_rows[index] = len(pmfs)
-            pmfs.append(_flag_row(self._flags[index], pooled_flags[index[2]]))
-            minimum.append(0)
-        shift_rows = np.zeros(self._shifts.shape[:2], np.int32)
-        reach = np.arange(self._shifts.shape[1])
-        for group, before in np.ndindex(*shift_rows.shape):
-            shift_rows[group, before] = len(pmfs)
-            near = 1 / (1 + np.abs(reach - before)) ** 3.0
-            pmfs.append(np.append(self._shifts[group, before] + 2 * near, 0.0))
-            minimum.append(-frozen.SHIFT_LIMIT)
-        tables = Tables.from_pmfs(pmfs, np.array(minimum, np.int32))
-        shrink = np.zeros((len(pmfs), 3), np.int32)
-        for index in np.ndindex(*coefficient_rows.shape):
-            shrink[coefficient_rows[index]] = _shrink(self._excess[index], index[2])
-        named = {f"tables.{name}": value for name, value in tables.to_arrays().items()}
-        return named | {
-            "coefficient_rows": coefficient_rows,
-            "flag_rows": flag_rows,
-            "shift_rows": shift_rows,
-            "shrink": shrink,
-        }
-
-
-def _bin_scale(index: int) -> float:
-    """Middle of a scale bin, in steps."""
-    if index == 0:
-        return 2 / 256
-    exponent, quarter = divmod(index - 1, 4)
-    return (1 + (quarter + 0.5) / 4) * 2.0 ** (exponent + 2 - 8)
-
-
-def _row(
-    own: NDArray[np.float64], pooled: NDArray[np.float64], index: int
-) -> tuple[NDArray[np.float64], int]:
-    """Probabilities of one row, symmetric unless low bits are raw, and its first symbol."""
-    scale = _bin_scale(index)
-    raw = max(0, (index - 1) // 4 + 2 - 10)
-    scale /= 2**raw
-    k = np.arange(-_REACH, _REACH + 1)
-    shape = np.exp(-np.abs(k + (0.5 if raw else 0.0)) / scale)
-    shape = np.append(shape / shape.sum(), 1e-5)
-    wide = pooled + _PRIOR_COUNT * 0.05 * shape
-    counts = own + _PRIOR_COUNT * 0.02 * wide / wide.sum()
-    if not raw:
-        counts[:-1] = (counts[:-1] + counts[:-1][::-1]) / 2
-    pmf = counts / counts.sum()
-    reach = _REACH
-    while reach > 1 and pmf[_REACH - reach] + pmf[_REACH + reach] < 2e-5:
-        reach -= 1
-    inner = pmf[_REACH - reach : _REACH + reach + 1]
-    return np.append(inner, max(1 - inner.sum(), 2e-5)), -reach
-
-
-def _flag_row(own: NDArray[np.float64], pooled: NDArray[np.float64]) -> NDArray[np.float64]:
-    wide = pooled + 0.05
-    counts = own + wide / wide.sum()
-    return np.append(counts / counts.sum(), 0.0)
-
-
-def _shrink(excess: NDArray[np.float64], index: int) -> NDArray[np.int64]:
-    """How far below its integer the mean value of a magnitude lies, in 64ths: (3, 2) -> (3,).
-
-    Where little was counted, the centroid of an interval under an exponential of mean s leads:
-    coth(1 / 2s) / 2 - s below its middle.
-    """
-    scale = _bin_scale(index)
-    expected = min(0.5 / np.tanh(0.5 / scale) - scale, 0.3)
-    mean = (excess[:, 1] + 20 * expected) / (excess[:, 0] + 20)
-    return np.rint(64 * np.clip(mean, -0.25, 0.5)).astype(np.int64)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
