@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).parent.parent / "README.md").read_text(),
-                    re.DOTALL)  # fmt: skip
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 LOCAL = [block for block in BLOCKS if "https://" not in block]
 
 
