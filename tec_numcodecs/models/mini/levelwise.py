@@ -8,106 +8,47 @@ from numpy.typing import NDArray
 from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.mini import klt, lifting
 from tec_numcodecs.models.mini.contextnet import spectral_rows
-from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, LEVELS, STEP_UNIT, steps
+from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, LEVELS, STEP_UNIT
 from tec_numcodecs.models.mini.signs import component_signs
-from tec_numcodecs.models.mini.transform import LOW, PLANE_LIMIT, Codebook, Coefficients
+from tec_numcodecs.models.mini.transform import PLANE_LIMIT, Codebook, Entries, Transform
 
 Int32Array = NDArray[np.int32]
 
-#: Coefficients of a component that are looked at to choose a codebook entry.
-_SAMPLES = 4096
 
-
-class LevelTransform:
-    """Spectral transforms and lifting of one set of bands, level by level.
+class LevelTransform(Transform):
+    """The transform of one set of bands, with access to a single level of it.
 
     Components have the sign of :mod:`.signs` here, not the transform's own.
-
-    Parameters
-    ----------
-    codebook : Codebook
-    bands : tuple of int
-        Indices of the bands present, increasing.
     """
 
+    samples = 4096
+
     def __init__(self, codebook: Codebook, bands: tuple[int, ...]) -> None:
-        self.entries = codebook.entries
-        chosen = codebook.covariances[:, :, bands][:, :, :, bands]
+        super().__init__(codebook, bands)
         n = len(bands)
-        self._spectral = klt.derive(chosen.reshape(-1, n, n).astype(np.float64))
         rows = self._spectral.rows * _true_signs(self._spectral)[:, :, None]
         signs = component_signs(rows, codebook.sensor, bands)
-        self.mean = np.array([round(codebook.sensor.mean[b]) for b in bands], np.int32)
         self.signs = signs.reshape(-1, LEVELS + 1, n).astype(np.int32)  # (E, 6, C)
         aligned = spectral_rows(rows * signs[:, :, None])
         self.rows = aligned.reshape(-1, LEVELS + 1, n, n)  # (E, 6, C, C) float64 whole numbers
 
-    def forward(self, cubes: Int32Array, rate_index: int) -> Coefficients:
-        """Transform dates and choose their codebook entries.
-
-        Parameters
-        ----------
-        cubes : int32 array (N, C, H, W)
-            Digital numbers.
-        rate_index : int
-
-        Returns
-        -------
-        Coefficients
-            Signs of the common convention.
-        """
-        n, c = cubes.shape[:2]
-        step = steps(rate_index)[:, 0] / STEP_UNIT
-        entries = np.zeros((n, LEVELS + 1), np.uint8)
-        detail = []
-        planes = cubes - self.mean[:, None, None]
-        for level in range(LEVELS):
-            low, high = lifting.forward(planes.reshape(n * c, *planes.shape[2:]))
-            planes = low.reshape(n, c, *low.shape[1:])
-            bands = high.reshape(n, c, *high.shape[1:])  # (N, C, 3, h, w)
-            entries[:, level] = [self._choose(level, date, step[level]) for date in bands]
-            detail.append(self.to_components(bands, entries[:, level].astype(np.intp), level))
-        entries[:, LOW] = [self._choose(LOW, date, step[LOW]) for date in planes]
-        low = self.to_components(planes, entries[:, LOW].astype(np.intp), LOW)
-        return Coefficients(low, tuple(detail), entries)
-
-    def _choose(self, level: int, bands: Int32Array, step: float) -> int:
-        """Codebook entry of the lowest estimated cost for one date and level.
-
-        A coefficient x costs log2(1 + x^2 / D), D the quantiser's noise: about twice its bits
-        where it is large, and where it is small in proportion to the error of leaving it out.
-        Single coefficients, because most bits are spent where few of them are large; a Gaussian
-        of the whole level's variance would call such levels cheap.
-        """
-        flat = bands.reshape(bands.shape[0], -1)
-        flat = flat[:, :: max(1, flat.shape[1] // _SAMPLES)].astype(np.float64)  # (C, P)
-        rows = self._spectral.rows[level :: LEVELS + 1]  # (E, C, C)
-        energy = (rows @ flat) ** 2 * (12 / step**2)
-        return int(np.argmin(np.log2(1 + energy).sum(axis=(1, 2))))
-
-    def align(self, components: Int32Array, entries: NDArray[np.intp], level: int) -> Int32Array:
+    def align(self, components: Int32Array, entries: Entries, level: int) -> Int32Array:
         """Change signs to or from the common convention: int32 (N, C, ...)."""
         signs = self.signs[entries, level]  # (N, C)
         return components * signs.reshape(*signs.shape, *([1] * (components.ndim - 2)))
 
-    def to_bands(self, components: Int32Array, entries: NDArray[np.intp], level: int) -> Int32Array:
-        """Components to bands: int32 (N, C, ...), signs of the common convention."""
-        components = self.align(components, entries, level)
-        out = np.empty_like(components)
-        for date, entry in enumerate(entries):
-            flat = np.ascontiguousarray(components[date].reshape(components.shape[1], -1))
-            index = int(entry) * (LEVELS + 1) + level
-            out[date] = self._spectral.inverse(index, flat).reshape(components.shape[1:])
+    def to_bands(
+        self, components: Int32Array, entries: Entries, level: int
+    ) -> Int32Array:
+        """Components to bands: int32 (N, C, ...), clipped."""
+        out = super().to_bands(self.align(components, entries, level), entries, level)
         return np.clip(out, -PLANE_LIMIT, PLANE_LIMIT, out=out)
 
-    def to_components(self, bands: Int32Array, entries: NDArray[np.intp], level: int) -> Int32Array:
-        """Bands to components: int32 (N, C, ...), signs of the common convention."""
-        out = np.empty_like(bands)
-        for date, entry in enumerate(entries):
-            flat = np.ascontiguousarray(bands[date].reshape(bands.shape[1], -1))
-            index = int(entry) * (LEVELS + 1) + level
-            out[date] = self._spectral.forward(index, flat).reshape(bands.shape[1:])
-        return self.align(out, entries, level)
+    def to_components(
+        self, bands: Int32Array, entries: Entries, level: int
+    ) -> Int32Array:
+        """Bands to components: int32 (N, C, ...)."""
+        return self.align(super().to_components(bands, entries, level), entries, level)
 
 
 def _true_signs(spectral: klt.SpectralTransforms) -> NDArray[np.float64]:
@@ -169,4 +110,4 @@ def rescale(q: Int32Array, offset: Int32Array | None, step: NDArray[np.int64]) -
     return value.astype(np.int32)
 
 
-__all__ = ["LOW", "LevelTransform", "merge_level", "rescale"]
+__all__ = ["LevelTransform", "merge_level", "rescale"]

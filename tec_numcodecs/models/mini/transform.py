@@ -10,6 +10,7 @@ chooses it, and the choice is part of the stream.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,10 @@ from tec_numcodecs.models.mini.quantiser import LEVELS, steps
 from tec_numcodecs.sensors import Sensor
 
 Int32Array = NDArray[np.int32]
+Entries = NDArray[Any]  # whole numbers (N,): a codebook entry a date
 
 #: No plane of an image exceeds this; within it, no lifting step overflows 32 bits.
 PLANE_LIMIT = 1 << 21
-# Coefficients of a component that are looked at to choose a codebook entry.
-_SAMPLES = 1024
 #: Index of the low-pass among the levels.
 LOW = LEVELS
 
@@ -76,12 +76,15 @@ class Transform:
         Indices of the bands present, increasing.
     """
 
+    #: Coefficients of a component that are looked at to choose a codebook entry.
+    samples = 1024
+
     def __init__(self, codebook: Codebook, bands: tuple[int, ...]) -> None:
         self.entries = codebook.entries
         chosen = codebook.covariances[:, :, bands][:, :, :, bands]  # (E, 6, n, n)
         n = len(bands)
         self._spectral = klt.derive(chosen.reshape(-1, n, n).astype(np.float64))
-        self._mean = np.array([round(codebook.sensor.mean[b]) for b in bands], np.int32)
+        self.mean = np.array([round(codebook.sensor.mean[b]) for b in bands], np.int32)
 
     def forward(self, cubes: Int32Array, rate_index: int) -> Coefficients:
         """Transform dates and choose the spectral transforms.
@@ -99,7 +102,7 @@ class Transform:
         """
         n, c = cubes.shape[:2]
         entries = np.zeros((n, LEVELS + 1), np.uint8)
-        planes = cubes - self._mean[:, None, None]  # (N, C, H, W)
+        planes = cubes - self.mean[:, None, None]  # (N, C, H, W)
         noise = (steps(rate_index)[:, 0] / 16.0) ** 2 / 12
         detail = []
         for level in range(LEVELS):
@@ -107,19 +110,19 @@ class Transform:
             planes = low.reshape(n, c, *low.shape[1:])
             bands = high.reshape(n, c, *high.shape[1:])  # (N, C, 3, h, w)
             entries[:, level] = [self._choose(level, x, noise[level]) for x in bands]
-            detail.append(self._spectrum(bands, entries[:, level], level))
+            detail.append(self.to_components(bands, entries[:, level], level))
         entries[:, LOW] = [self._choose(LOW, x, noise[LOW]) for x in planes]
-        low = self._spectrum(planes, entries[:, LOW], LOW)
+        low = self.to_components(planes, entries[:, LOW], LOW)
         return Coefficients(low, tuple(detail), entries)
 
     def inverse(self, coefficients: Coefficients, height: int, width: int) -> Int32Array:
         """Undo :meth:`forward` exactly: int32 array (N, C, height, width) of digital numbers."""
         sizes = level_sizes(height, width)
-        planes = _clip(self._bands(coefficients.low, coefficients.entries[:, LOW], LOW))
+        planes = _clip(self.to_bands(coefficients.low, coefficients.entries[:, LOW], LOW))
         n, c = planes.shape[:2]
         for level in reversed(range(LEVELS)):
             high = _clip(
-                self._bands(coefficients.detail[level], coefficients.entries[:, level], level)
+                self.to_bands(coefficients.detail[level], coefficients.entries[:, level], level)
             )
             flat = lifting.inverse(
                 planes.reshape(n * c, *planes.shape[2:]),
@@ -127,10 +130,12 @@ class Transform:
                 *sizes[level],
             )
             planes = _clip(flat.reshape(n, c, *flat.shape[1:]))
-        planes += self._mean[:, None, None]
+        planes += self.mean[:, None, None]
         return planes
 
-    def _spectrum(self, bands: Int32Array, entries: NDArray[np.uint8], level: int) -> Int32Array:
+    def to_components(
+        self, bands: Int32Array, entries: Entries, level: int
+    ) -> Int32Array:
         """Bands to components, (N, C, ...) each date by its own entry."""
         out = np.empty_like(bands)
         for date, entry in enumerate(entries):
@@ -140,7 +145,9 @@ class Transform:
             )
         return out
 
-    def _bands(self, components: Int32Array, entries: NDArray[np.uint8], level: int) -> Int32Array:
+    def to_bands(
+        self, components: Int32Array, entries: Entries, level: int
+    ) -> Int32Array:
         """Components to bands, (N, C, ...)."""
         out = np.empty_like(components)
         for date, entry in enumerate(entries):
@@ -162,7 +169,7 @@ class Transform:
         Gaussian rate of the level's variances would call such levels cheap.
         """
         flat = bands.reshape(bands.shape[0], -1)
-        flat = flat[:, :: max(1, flat.shape[1] // _SAMPLES)].astype(np.float64)  # (C, P)
+        flat = flat[:, :: max(1, flat.shape[1] // self.samples)].astype(np.float64)  # (C, P)
         rows = self._spectral.rows[level :: LEVELS + 1]  # (E, C, C)
         energy = (rows @ flat) ** 2 / noise
         return int(np.argmin(np.log2(1 + energy).sum(axis=(1, 2))))
