@@ -58,15 +58,7 @@ def weights() -> list[dict[str, Any]]:
     ]
 
 
-def search(
-    url: str,
-    collection: str,
-    bbox: str,
-    datetime: str,
-    query: str | None,
-    resolution: float,
-    bands: list[str] | None,
-) -> xr.Dataset:
+def search(url: str, *, bbox: str, query: str | None, **given: Any) -> xr.Dataset:
     """Open what a catalog has, from the words of a command line.
 
     Raises
@@ -88,13 +80,5 @@ def search(
         raise InvalidInput(
             f"--query {query}: {error}", allowed='JSON, such as {"eo:cloud_cover": {"lt": 40}}'
         ) from error
-    found: xr.Dataset = open_stac(
-        url,
-        collection=collection,
-        bbox=corners,
-        datetime=datetime,
-        query=asked,
-        resolution=resolution,
-        bands=bands,
-    )
+    found: xr.Dataset = open_stac(url, bbox=corners, query=asked, **given)
     return found

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
+import zarr
 import zarr.storage
 
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray import _template
 from tec_xarray._block import Job
-from tec_xarray._journal import Done, Journal
+from tec_xarray._journal import JOURNAL, Done, Journal
 from tec_xarray._place import AnyArray, Place, block_shape
 from tec_xarray._progress import Meter
 from tec_xarray._run import How, Work, run
@@ -255,6 +256,27 @@ def resume(
     missing = [job for job in jobs if not states[(*job.index, 0)]]
     go(archive, marked, missing, journal, How(retries, resources, progress))
     return archive.dataset()
+
+
+def begun(place: Place) -> str:
+    """Tell how far writing an archive has come: to "nothing", a "template", or an "archive".
+
+    A template is what a kill before the journal has left behind: `compress` made it, and it holds
+    no object of a cube. Whatever else is there, is an archive, or is not ours to replace.
+    """
+    try:
+        group = place.open()
+    except InvalidInput:
+        return "nothing"
+    members = dict(group.members())
+    if JOURNAL in members:
+        return "archive"
+    arrays = [array for array in members.values() if isinstance(array, zarr.Array)]
+    cubes = [array for array in arrays if configuration(array)]
+    ours = "tec_codec" in group.attrs and len(arrays) == len(members)
+    if (ours or not (members or group.attrs)) and not any(a.nchunks_initialized for a in cubes):
+        return "template"
+    return "archive"
 
 
 def mark_like(

@@ -16,13 +16,25 @@ import typer
 from tec_xarray._cli import (
     EXIT_FAILED,
     band_list,
-    cluster,
     given,
     manners,
     new_file,
     open_input,
     show,
     table_of,
+)
+from tec_xarray._cli_options import (
+    Appendable,
+    Bands,
+    Cluster,
+    Coding,
+    Group,
+    Json,
+    Running,
+    Search,
+    Variable,
+    Writing,
+    grouped,
 )
 
 app = typer.Typer(
@@ -33,93 +45,62 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Group = Annotated[str | None, typer.Option(help="Group of the store.")]
-Model = Annotated[str | None, typer.Option(help="fp, elic, tt or flextec [fp].")]
-Lam = Annotated[float | None, typer.Option(help="Rate: larger is better and bigger [20].")]
-Quality = Annotated[int | None, typer.Option(help="Tokens to store (flextec), 1 to 16.")]
-Weights = Annotated[str | None, typer.Option(help="mini, terracodec-1.0, or a path.")]
-MaxError = Annotated[float | None, typer.Option(help="Promise in DN; 0 is lossless.")]
-Sensor = Annotated[str | None, typer.Option(help="sentinel-2-l2a or sentinel-2-l1c.")]
-Bands = Annotated[str | None, typer.Option(help="Names, with commas: B02,B03,B04.")]
-Variable = Annotated[str | None, typer.Option(help="The variable with the bands.")]
-Appendable = Annotated[bool, typer.Option(help="Keep dates that fill no chunk without loss.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Finish what was interrupted.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes [none but this one].")]
-Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")]
-Retries = Annotated[int, typer.Option(min=0, help="Tries after a failed one, for each block.")]
-
 
 @app.command()
+@grouped
 def compress(
     source: Annotated[str, typer.Argument(metavar="IN", help="Zarr, NetCDF or GDAL raster.")],
     store: Annotated[str, typer.Argument(metavar="OUT", help="Zarr store to write.")],
-    model: Model = None,
-    lam: Lam = None,
-    quality: Quality = None,
-    weights: Weights = None,
-    max_error: MaxError = None,
-    sensor: Sensor = None,
+    coding: Coding,
+    writing: Writing,
+    running: Running,
+    sensor: Annotated[str | None, typer.Option(help="sentinel-2-l2a or sentinel-2-l1c.")] = None,
     bands: Bands = None,
     variable: Variable = None,
-    group: Group = None,
     zarr_format: Annotated[int, typer.Option(min=2, max=3)] = 3,
     cf: Annotated[bool, typer.Option("--cf", help="Attributes for float reflectance.")] = False,
     appendable: Appendable = False,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
-    retries: Retries = 2,
     as_json: Json = False,
 ) -> None:
     """Compress a dataset into a store."""
-    with manners(resume=again()), cluster(workers, scheduler):
-        settings = given(
-            model=model, lam=lam, quality=quality, weights=weights, max_error=max_error,
-            sensor=sensor, bands=band_list(bands), variable=variable,
-        )  # fmt: skip
-        create = {
-            "zarr_format": zarr_format, "cf": cf, "appendable": appendable,
-            "mode": "w" if overwrite else "w-",
-        }  # fmt: skip
-        _write(open_input(source), store, settings, create, group, retries, resume=resume)
-        _report(store, group, as_json=as_json)
+    with manners(resume=again()), running.there():
+        names = given(sensor=sensor, bands=band_list(bands), variable=variable)
+        create = {"zarr_format": zarr_format, "cf": cf, "appendable": appendable}
+        _write(open_input(source), store, coding.settings() | names, create, writing, running)
+        _report(store, writing.group, as_json=as_json)
 
 
 @app.command()
+@grouped
 def append(
     source: Annotated[str, typer.Argument(metavar="IN", help="The new dates.")],
     store: Annotated[str, typer.Argument(metavar="STORE", help="The archive.")],
+    running: Running,
     bands: Bands = None,
     variable: Variable = None,
     group: Group = None,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
-    retries: Retries = 2,
     as_json: Json = False,
 ) -> None:
     """Add dates to an archive. After an interruption, the same command finishes it."""
-    with manners(resume=again(flag="")), cluster(workers, scheduler):
+    with manners(resume=again(flag="")), running.there():
         from tec_xarray import append as add
 
-        settings = given(bands=band_list(bands), variable=variable)
-        add(open_input(source), store, group=group, retries=retries, progress=True, **settings)
+        names = given(bands=band_list(bands), variable=variable)
+        add(open_input(source), store, group=group, **running.settings(), **names)
         _report(store, group, as_json=as_json)
 
 
 @app.command()
+@grouped
 def verify(
     store: Annotated[str, typer.Argument(metavar="STORE")],
+    where: Cluster,
     original: Annotated[str | None, typer.Option(help="What it was made of.")] = None,
     group: Group = None,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
     as_json: Json = False,
 ) -> None:
     """Read an archive from end to end and check all that can be checked."""
-    with manners(), cluster(workers, scheduler):
+    with manners(), where.there():
         from tec_xarray import verify as check
 
         data = None if original is None else open_input(original)
@@ -189,45 +170,27 @@ def weights(as_json: Json = False) -> None:
 
 
 @app.command()
+@grouped
 def archive(
-    stac: Annotated[str, typer.Option(help="URL of a STAC API.")],
+    search: Search,
     store: Annotated[str, typer.Option(help="Zarr store to write.")],
-    bbox: Annotated[str, typer.Option(help="W,S,E,N in degrees.")],
-    datetime: Annotated[str, typer.Option(help="2023-03/2023-10, or one date.")],
-    collection: Annotated[str, typer.Option()] = "sentinel-2-l2a",
-    query: Annotated[str | None, typer.Option(help='JSON: {"eo:cloud_cover": {"lt": 40}}')] = None,
-    resolution: Annotated[float, typer.Option(help="Of a pixel, in units of the CRS.")] = 10,
-    model: Model = None,
-    lam: Lam = None,
-    quality: Quality = None,
-    weights: Weights = None,
-    max_error: MaxError = None,
-    bands: Bands = None,
-    group: Group = None,
+    coding: Coding,
+    writing: Writing,
+    running: Running,
     appendable: Appendable = True,
-    resume: Resume = False,
     add: Annotated[bool, typer.Option("--append", help="Add the dates to an archive.")] = False,
-    overwrite: Overwrite = False,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
-    retries: Retries = 2,
     as_json: Json = False,
 ) -> None:
     """Search a catalog and compress what it has into an archive."""
-    with manners(resume=again()), cluster(workers, scheduler):
+    with manners(resume=again()), running.there():
         from tec_xarray import append as grow
-        from tec_xarray._catalogue import search
 
-        data = search(stac, collection, bbox, datetime, query, resolution, band_list(bands))
+        data = search.open()
         if add:
-            grow(data, store, group=group, retries=retries, progress=True)
+            grow(data, store, group=writing.group, **running.settings())
         else:
-            settings = given(
-                model=model, lam=lam, quality=quality, weights=weights, max_error=max_error
-            )
-            create = {"appendable": appendable, "mode": "w" if overwrite else "w-"}
-            _write(data, store, settings, create, group, retries, resume=resume)
-        _report(store, group, as_json=as_json)
+            _write(data, store, coding.settings(), {"appendable": appendable}, writing, running)
+        _report(store, writing.group, as_json=as_json)
 
 
 def _write(
@@ -235,19 +198,20 @@ def _write(
     store: str,
     settings: dict[str, Any],
     create: dict[str, Any],
-    group: str | None,
-    retries: int,
-    *,
-    resume: bool,
+    writing: Writing,
+    running: Running,
 ) -> None:
     import tec_xarray
-    from tec_xarray._store import Target
+    from tec_xarray._place import Place
+    from tec_xarray.archive import begun
 
-    how: dict[str, Any] = {"group": group, "retries": retries, "progress": True}
-    if resume and Target(store, group, 3, "w-", None, None).exists():
+    how = {"group": writing.group, **running.settings()}
+    state = begun(Place.of(store, writing.group, None)) if writing.resume else "nothing"
+    if state == "archive":
         tec_xarray.resume(data, store, **how, **settings)
     else:
-        tec_xarray.compress(data, store=store, **how, **settings, **create)
+        mode = "w" if writing.overwrite or state == "template" else "w-"
+        tec_xarray.compress(data, store=store, mode=mode, **how, **settings, **create)
 
 
 def _report(store: str, group: str | None, *, as_json: bool) -> None:

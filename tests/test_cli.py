@@ -76,6 +76,8 @@ def test_what_cannot_be_done(source: Path, tmp_path: Path) -> None:
         "--store", tmp_path / "c.zarr", code=2,
     )  # fmt: skip
     tec("verify", code=2)
+    lost = tec("compress", source / "old.zarr", tmp_path / "d", "--resource", "GPU=x", code=2)
+    assert "GPU=1" in lost
     tec("compress", source / "old.zarr", store, "--overwrite", "--lam", "5")
 
 
@@ -85,6 +87,29 @@ def test_models_and_weights() -> None:
     bundled = [entry for entry in tec("weights", "--json") if entry["weights"] == "mini"]
     assert all(Path(entry["where"]).is_file() and entry["sha256"] for entry in bundled)
     assert "hub" in tec("weights")
+
+
+def test_help_says_everything_once() -> None:
+    """Options in groups are options like any other; defaults in brackets are no markup."""
+    text = tec("archive", "--help")
+    assert all(text.count(f"--{word} ") == 1 for word in ("stac", "lam", "workers", "group"))
+    assert "[fp]" in text
+    assert "GPU=1" in tec("append", "--help")
+
+
+def test_a_store_without_its_first_block_is_begun_anew(source: Path) -> None:
+    """A kill may come before the journal is there; --resume must do even then."""
+    store = source / "a.zarr"
+    marked = series(5).chunk(time=4).drop_vars("platform").tec.compress(lam=20)
+    marked.to_zarr(store, compute=False, consolidated=False)
+    tec("compress", source / "old.zarr", store, "--resume", "--lam", "20")
+    assert tec_xarray.verify(store, xr.open_zarr(source / "old.zarr")).ok
+    plain = source / "plain.zarr"
+    marked.to_zarr(plain, consolidated=False)  # whole, but no archive: not to be touched
+    before = {p: p.read_bytes() for p in plain.rglob("*") if p.is_file()}
+    for other in (plain, source / "new.zarr"):
+        assert "no journal" in tec("compress", source / "old.zarr", other, "--resume", code=2)
+    assert before == {p: p.read_bytes() for p in plain.rglob("*") if p.is_file()}
 
 
 def start(source: Path, store: Path, *more: str) -> subprocess.Popen[bytes]:
