@@ -11,13 +11,13 @@ from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.sensors import SENSORS, Sensor, get_sensor
 from tec_xarray._memo import LAYOUT
 
-_ROLES = {
+ROLES = {
     "time": ("time", "t", "date", "datetime"),
     "band": ("band", "bands", "channel"),
     "y": ("y", "lat", "latitude", "northing"),
     "x": ("x", "lon", "longitude", "easting"),
 }
-_ROLE_OF = {name: role for role, names in _ROLES.items() for name in names}
+_ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 
 # Names that several bands answer to. As any other unknown name they would pass for a mask.
 _VAGUE = ("rededge", "swir")
@@ -226,7 +226,7 @@ def _labels(array: xr.DataArray, axis: str | None) -> list[str]:
     """Return what the coordinate of the band axis, a scalar one, or the variable's name says."""
     if axis is not None:
         return [str(v) for v in array[axis].values] if axis in array.coords else []
-    said = [str(array[n].values[()]) for n in _ROLES["band"] if n in array.coords]
+    said = [str(array[n].values[()]) for n in ROLES["band"] if n in array.coords]
     return [label for label in (*said, str(array.name)) if _band_names(label)][:1]
 
 
@@ -320,6 +320,6 @@ def _is_image(array: xr.DataArray) -> bool:
 def _bad_dims(array: xr.DataArray) -> InvalidInput:
     return InvalidInput(
         f"dimensions {tuple(map(str, array.dims))} of {array.name!r}",
-        allowed="; ".join(f"{role}: {', '.join(names)}" for role, names in _ROLES.items()),
+        allowed="; ".join(f"{role}: {', '.join(names)}" for role, names in ROLES.items()),
         fix="rename them: ds.rename({'old': 'y', ...}); time and band may be missing",
     )

@@ -217,6 +217,8 @@ def _cf_scale(cube: xr.DataArray) -> tuple[float, float]:
     shift = _number("add_offset", cube.attrs.get("add_offset", 0.0))
     if factor <= 0:
         raise InvalidInput(f"scale_factor = {factor}", allowed="a number > 0")
+    if (factor, shift) == (1.0, 0.0):
+        return 1.0, 0.0  # GDAL, and rioxarray with it, says so of every file that says nothing
     # Decimal fractions have no exact floats: 1e-4 / 1e-4 must come out as 1, 0.1 / 1e-4 as 1000.
     return round(1 / DN_PER_REFLECTANCE / factor, 9), round(-shift / factor, 6) + 0.0
 

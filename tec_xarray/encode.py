@@ -26,6 +26,7 @@ from tec_xarray._store import (
     open_store,
     write_region,
 )
+from tec_xarray.geo import with_geo
 from tec_xarray.layout import Bands, as_dataset, cube_of, to_cube
 
 Shape: TypeAlias = "Sequence[int] | Mapping[str, int]"
@@ -189,7 +190,7 @@ def compress(
     grid = _grid(cube, chunks, shards, zarr_format, appendable=appendable)
     encoding = _encoding(settings, meaning, grid, zarr_format)
     check_codec(cube, encoding, zarr_format)
-    marked = _mark(cubes, cube, encoding, meaning, grid, cf=cf)
+    marked = with_geo(_mark(cubes, cube, encoding, meaning, grid, cf=cf))
     if store is None:
         return marked
     from tec_xarray import archive
