@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from tec_xarray._judge import DN_PER_REFLECTANCE
-from tec_xarray.metrics import Scaling, Tally, tally
+from tec_xarray.metrics import Plan, Scaling, Tally, tally
 
 __all__ = ["Scaling", "measure", "scaling_of"]
 
@@ -45,23 +45,28 @@ def measure(
     scalings: tuple[Scaling, Scaling],
     *,
     dates: int,
-    ssim: bool,
+    plan: Plan,
 ) -> Tally:
     """Compare two cubes of one shape (T, C, H, W), `dates` dates at a time.
 
     Cubes on dask are compared on its workers, a few blocks at once, and only sums come back.
     """
     T, C, H, W = cube.shape
-    total = Tally.zeros(T, C)
+    down, across = (-(-n // size) for n, size in zip((H, W), plan.tile, strict=True))
+    total = Tally.zeros(T, C, (down, across), len(plan.indices))
     regions = list(_regions(T, H, W, max(1, min(dates, MOST_DATES))))
     lazy = cube.chunks is not None or reference.chunks is not None
     for batch in _batches(regions):
         if lazy:
-            blocks = _on_dask(cube, reference, batch, scalings, ssim=ssim)
+            blocks = _on_dask(cube, reference, batch, scalings, plan)
         else:
-            blocks = [_block(cube[r].values, reference[r].values, scalings, ssim) for r in batch]
+            blocks = [
+                _block(cube[r].values, reference[r].values, scalings, plan, _corner(r, plan))
+                for r in batch
+            ]
         for region, block in zip(batch, blocks, strict=True):
-            total.add(block, (region[0].start, region[2].start, region[3].start))
+            t, _, y, x = (part.start or 0 for part in region)
+            total.add(block, (t, y, x), (y // plan.tile[0], x // plan.tile[1]))
     return total
 
 
@@ -70,14 +75,15 @@ def _on_dask(
     reference: xr.DataArray,
     batch: list[Region],
     scalings: tuple[Scaling, Scaling],
-    *,
-    ssim: bool,
+    plan: Plan,
 ) -> list[Tally]:
     from dask.base import compute
     from dask.delayed import delayed
 
     task = delayed(_block, pure=False)
-    tasks = [task(cube[r].data, reference[r].data, scalings, ssim) for r in batch]
+    tasks = [
+        task(cube[r].data, reference[r].data, scalings, plan, _corner(r, plan)) for r in batch
+    ]
     return list(compute(*tasks))  # type: ignore[no-untyped-call]
 
 
@@ -85,10 +91,16 @@ def _block(
     decoded: NDArray[Any],
     original: NDArray[Any],
     scalings: tuple[Scaling, Scaling],
-    ssim: bool,
+    plan: Plan,
+    corner: tuple[int, int],
 ) -> Tally:
     ours, theirs = scalings
-    return tally(np.asarray(original), np.asarray(decoded), (theirs, ours), ssim=ssim)
+    return tally(np.asarray(original), np.asarray(decoded), (theirs, ours), plan, corner)
+
+
+def _corner(region: Region, plan: Plan) -> tuple[int, int]:
+    """Return where in its tile the first pixel of a region is."""
+    return region[2].start % plan.tile[0], region[3].start % plan.tile[1]
 
 
 def _regions(T: int, H: int, W: int, dates: int) -> Iterator[Region]:

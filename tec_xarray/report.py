@@ -7,7 +7,6 @@ for NumPy, dask and any store.
 
 from __future__ import annotations
 
-import html
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -18,42 +17,27 @@ import xarray as xr
 
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray._blocks import measure, scaling_of
+from tec_xarray._report_figures import (
+    Chunk,
+    Errors,
+    Histogram,
+    IndexErrors,
+    errors_of,
+    histogram_of,
+    indices_of,
+    worst_chunk,
+)
+from tec_xarray._report_views import decimal, html_of, text_of
 from tec_xarray._stored import Stored, find_stored
 from tec_xarray.layout import cube_of, to_cube
-from tec_xarray.metrics import PEAK, Tally
+from tec_xarray.metrics import INDICES, Plan, Tally
 
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["Chunk", "Errors", "Histogram", "IndexErrors", "Report", "compare"]
 
-@dataclass(frozen=True)
-class Errors:
-    """Errors of one band, one date, or all: decoded minus original, in DN.
-
-    Attributes
-    ----------
-    label : str
-        The band or date, or ``"all"``.
-    samples : int
-        Valid in both cubes; the other figures are about these. NaN if there are none.
-    rmse, bias, max_error : float
-        In DN (reflectance times 10,000).
-    psnr : float
-        In dB, with the peak at 10,000 DN; infinite where nothing differs.
-    ssim : float
-        Mean over 11 x 11 windows without missing pixels (Gaussian, sigma 1.5, range 10,000).
-    mask_errors : int
-        Samples that are missing in one cube only. 0 unless something is wrong.
-    """
-
-    label: str
-    samples: int
-    rmse: float
-    psnr: float
-    max_error: float
-    bias: float
-    ssim: float
-    mask_errors: int
+_TABLES = ("band", "date", "index", "histogram")
 
 
 @dataclass(frozen=True)
@@ -77,10 +61,14 @@ class Report:
         Over all bands and dates.
     bands, dates : tuple of Errors
         For each band over all dates, for each date over all bands.
-    spectral_angle : float
-        Mean angle between original and decoded spectra, in degrees; NaN for a single band.
+    indices : tuple of IndexErrors
+        Of NDVI and NDWI, where their bands are there: over all dates, then for each.
+    histogram : Histogram
+        How many samples of each band are off by how much.
     worst : dict
         Where the largest error is: time, band, y, x (positions; the band by its name).
+    worst_chunk : Chunk or None
+        The chunk with the largest RMSE; None if no sample is valid.
     """
 
     variable: str
@@ -93,8 +81,15 @@ class Report:
     total: Errors
     bands: tuple[Errors, ...]
     dates: tuple[Errors, ...]
-    spectral_angle: float
+    indices: tuple[IndexErrors, ...]
+    histogram: Histogram
     worst: dict[str, Any]
+    worst_chunk: Chunk | None
+
+    @property
+    def spectral_angle(self) -> float:
+        """Mean angle between original and decoded spectra, in degrees; NaN for a single band."""
+        return self.total.spectral_angle
 
     @property
     def ratio(self) -> float:
@@ -107,9 +102,16 @@ class Report:
         return 8 * self.stored_bytes / math.prod(self.shape)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain numbers, strings, lists and dicts; None for NaN."""
-        content = asdict(self) | {"ratio": self.ratio, "bits_per_sample": self.bits_per_sample}
-        plain = _plain(content)
+        """Return everything as plain numbers, strings, lists and dicts.
+
+        NaN becomes None, what is infinite ``"inf"`` or ``"-inf"``.
+        """
+        extra = {
+            "ratio": self.ratio,
+            "bits_per_sample": self.bits_per_sample,
+            "spectral_angle": self.spectral_angle,
+        }
+        plain = _plain(asdict(self) | extra)
         if not isinstance(plain, dict):  # for the type checker: a dict stays one
             raise TypeError
         return plain
@@ -118,80 +120,45 @@ class Report:
         """Return `to_dict` as JSON text; options as of ``json.dumps``."""
         return json.dumps(self.to_dict(), **{"allow_nan": False, **options})
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return a pandas table, one row for each band and a last one for all."""
+    def to_dataframe(self, by: str = "band") -> pd.DataFrame:
+        """Return a pandas table.
+
+        Parameters
+        ----------
+        by : {"band", "date", "index", "histogram"}
+            A row for each band and a last one for all; for each date; for each index and date; or
+            for each bin of errors, with a column for each band.
+
+        Raises
+        ------
+        InvalidInput
+            There is no such table.
+        """
         import pandas as pd
 
-        table = pd.DataFrame([asdict(row) for row in (*self.bands, self.total)])
-        return table.set_index("label").rename_axis("band")
+        if by not in _TABLES:
+            raise InvalidInput(f"by = {by!r}", allowed=", ".join(map(repr, _TABLES)))
+        if by == "histogram":
+            edges = self.histogram.edges
+            bins = pd.IntervalIndex.from_breaks(edges, name="error (DN)")
+            return pd.DataFrame(self.histogram.counts, index=bins)
+        if by == "index":
+            table = pd.DataFrame([asdict(row) for row in self.indices])
+            return table if table.empty else table.set_index(["label", "date"])
+        rows = (*self.bands, self.total) if by == "band" else self.dates
+        return pd.DataFrame([asdict(r) for r in rows]).set_index("label").rename_axis(by)
 
     def __str__(self) -> str:
-        widths = [max(len(c) for c in column) for column in zip(*self._table(), strict=True)]
-        rows = [
-            "  ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(cells))
-            for cells in (list(zip(row, widths, strict=True)) for row in self._table())
-        ]
-        lines = [f"{name:<15}{text}" for name, text in self._summary()]
-        return "\n".join([*lines, "", *rows])
+        return text_of(self)
 
     def __repr__(self) -> str:
         return (
             f"<Report of {self.variable!r}: {self.ratio:.1f}x smaller, "
-            f"{self.bits_per_sample:.3f} bits per sample, {_decimal(self.total.psnr, 2)} dB>"
+            f"{self.bits_per_sample:.3f} bits per sample, {decimal(self.total.psnr, 2)} dB>"
         )
 
     def _repr_html_(self) -> str:
-        # Only inherited colours: light and dark notebooks both stay readable.
-        right, left = "text-align:right;padding:1px 8px", "text-align:left;padding:1px 8px"
-        summary = "".join(
-            f"<tr><th style='{left}'>{html.escape(k)}</th><td style='{left}'>{html.escape(v)}</td>"
-            "</tr>"
-            for k, v in self._summary()
-        )
-        head, *body = self._table()
-        cells = "".join(f"<th style='{right}'>{html.escape(c)}</th>" for c in head)
-        rows = "".join(
-            "<tr>" + "".join(f"<td style='{right}'>{html.escape(c)}</td>" for c in row) + "</tr>"
-            for row in body
-        )
-        return (
-            f"<div><table>{summary}</table><table style='margin-top:8px'>"
-            f"<thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>"
-        )
-
-    def _summary(self) -> list[tuple[str, str]]:
-        T, C, H, W = self.shape
-        stored = (
-            f"{_size(self.stored_bytes)} of {_size(self.raw_bytes)}: {self.ratio:.1f} times "
-            f"smaller, {self.bits_per_sample:.3f} bits per pixel and band"
-        )
-        place = "date {time}, {band}, y {y}, x {x}".format(**self.worst)
-        wrong = self.total.mask_errors
-        return [
-            ("cube", f"{self.variable}, {T} dates x {C} bands x {H} x {W}, {self.dtype}"),
-            ("codec", _describe(self.codec)),
-            ("stored", stored),
-            ("beside it", f"{_size(self.other_bytes)} (coordinates, metadata, everything else)"),
-            ("PSNR", f"{_decimal(self.total.psnr, 2)} dB (peak 10,000 DN)"),
-            ("spectral angle", f"{_decimal(self.spectral_angle, 3)} degrees"),
-            ("largest error", f"{_decimal(self.total.max_error, 1)} DN at {place}"),
-            ("missing data", f"{wrong:,} samples differ" if wrong else "exact"),
-        ]
-
-    def _table(self) -> list[list[str]]:
-        head = ["band", "RMSE (DN)", "PSNR (dB)", "max (DN)", "bias (DN)", "SSIM"]
-        rows = [
-            [
-                row.label,
-                _decimal(row.rmse, 2),
-                _decimal(row.psnr, 2),
-                _decimal(row.max_error, 1),
-                _decimal(row.bias, 2),
-                _decimal(row.ssim, 4),
-            ]
-            for row in (*self.bands, self.total)
-        ]
-        return [head, *rows]
+        return html_of(self)
 
 
 def compare(
@@ -241,8 +208,11 @@ def compare(
         scaling_of(stored.codec, stored.dtype, cube),
         scaling_of(stored.codec, stored.dtype, reference),
     )
-    tally = measure(cube, reference, scalings, dates=stored.chunks[0], ssim=ssim)
-    return _report(cube, names, stored, tally)
+    known = {k: pair for k, pair in INDICES.items() if set(pair) <= set(names)}
+    places = tuple((names.index(a), names.index(b)) for a, b in known.values())
+    plan = Plan(places, (stored.chunks[2], stored.chunks[3]), ssim)
+    tally = measure(cube, reference, scalings, dates=stored.chunks[0], plan=plan)
+    return _report(cube, names, list(known), stored, tally)
 
 
 def _match(
@@ -282,10 +252,11 @@ def _match(
     return reference
 
 
-def _report(cube: xr.DataArray, names: list[str], stored: Stored, tally: Tally) -> Report:
+def _report(
+    cube: xr.DataArray, names: list[str], indices: list[str], stored: Stored, tally: Tally
+) -> Report:
     dates = [str(t)[:19] for t in _dates(cube)]
     t, c, y, x = tally.worst
-    vectors = tally.spectra.sum()
     T, C, H, W = cube.shape
     return Report(
         variable=str(cube.name),
@@ -295,34 +266,19 @@ def _report(cube: xr.DataArray, names: list[str], stored: Stored, tally: Tally) 
         raw_bytes=math.prod(cube.shape) * stored.dtype.itemsize,
         stored_bytes=stored.bytes,
         other_bytes=stored.other_bytes,
-        total=_errors("all", tally, (slice(None), slice(None))),
-        bands=tuple(_errors(name, tally, (slice(None), i)) for i, name in enumerate(names)),
-        dates=tuple(_errors(name, tally, (i, slice(None))) for i, name in enumerate(dates)),
-        spectral_angle=math.degrees(tally.angle.sum() / vectors) if vectors else math.nan,
+        total=errors_of("all", tally, (slice(None), slice(None))),
+        bands=tuple(errors_of(name, tally, (slice(None), i)) for i, name in enumerate(names)),
+        dates=tuple(errors_of(name, tally, (i, slice(None))) for i, name in enumerate(dates)),
+        indices=indices_of(indices, dates, tally),
+        histogram=histogram_of(names, tally),
         worst={"time": t, "band": names[c], "y": y, "x": x},
+        worst_chunk=worst_chunk(tally, cube.shape, stored.chunks),
     )
 
 
 def _dates(cube: xr.DataArray) -> list[Any]:
     time = cube.dims[0]
     return list(cube[time].values) if time in cube.coords else list(range(cube.shape[0]))
-
-
-def _errors(label: str, tally: Tally, part: tuple[Any, Any]) -> Errors:
-    """Turn the sums over part of (time, band) into figures."""
-    count, windows = float(tally.count[part].sum()), float(tally.windows[part].sum())
-    mean_square = float(tally.square[part].sum()) / count if count else math.nan
-    psnr = math.inf if mean_square == 0 else 10 * math.log10(PEAK**2 / mean_square)
-    return Errors(
-        label=label,
-        samples=int(count),
-        rmse=math.sqrt(mean_square),
-        psnr=psnr,
-        max_error=float(tally.peak[part].max()) if count else math.nan,
-        bias=float(tally.error[part].sum()) / count if count else math.nan,
-        ssim=float(tally.ssim[part].sum()) / windows if windows else math.nan,
-        mask_errors=int(tally.mask_errors[part].sum()),
-    )
 
 
 def _plain(value: Any) -> Any:
@@ -333,31 +289,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value
-
-
-def _decimal(value: float, digits: int) -> str:
-    if math.isnan(value):
-        return "-"
-    # + 0.0: no "-0.00" for what rounds to nothing.
-    return "inf" if math.isinf(value) else f"{round(value, digits) + 0.0:,.{digits}f}"
-
-
-def _size(count: int) -> str:
-    """Write bytes as people read them."""
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.2f} {unit}"
-        size /= 1000
-    return f"{size:.2f} TB"
-
-
-def _describe(codec: dict[str, Any]) -> str:
-    """Write a codec's configuration in a line."""
-    keys = ("model", "lam", "quality", "max_error", "weights", "sensor")
-    known = {key: codec[key] for key in keys if codec.get(key) is not None}
-    if isinstance(known.get("weights"), dict):
-        known["weights"] = known["weights"].get("id")
-    words = (f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
-             for key, value in known.items())  # fmt: skip
-    return ", ".join(words) or "not ours"

@@ -16,6 +16,7 @@ import zarr
 
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray import _blocks, compare
+from tec_xarray._report_views import span, summary
 from tec_xarray.report import Report
 from tec_xarray.tutorial import open_dataset
 
@@ -65,8 +66,14 @@ def test_figures_against_numpy(stored: tuple[xr.Dataset, xr.Dataset]) -> None:
         assert band.max_error == pytest.approx(np.nanmax(abs(own)), rel=1e-5)
         assert band.psnr == pytest.approx(10 * np.log10(1e8 / np.nanmean(own**2)), rel=1e-6)
         assert 0.5 < band.ssim < 1
+        sizes = np.rint(abs(own[np.isfinite(own)]))
+        assert (sizes <= band.p95).mean() >= 0.95 > (sizes <= band.p95 - 1).mean()
+        counts = np.histogram(np.rint(own[np.isfinite(own)]), report.histogram.edges)[0]
+        assert report.histogram.counts[band.label] == tuple(counts)
+        assert math.isnan(band.spectral_angle)
     for t, date in enumerate(report.dates):
         assert date.rmse == pytest.approx(np.sqrt(np.nanmean(error[t] ** 2)), rel=1e-6)
+        assert math.isnan(date.p95)
     assert report.total.rmse == pytest.approx(np.sqrt(np.nanmean(error**2)), rel=1e-6)
     assert report.total.samples == np.isfinite(error).sum()
     assert report.total.mask_errors == 0
@@ -74,6 +81,13 @@ def test_figures_against_numpy(stored: tuple[xr.Dataset, xr.Dataset]) -> None:
     angle = np.degrees(np.nanmean(np.arccos(np.clip(cosine, -1, 1))))
     assert report.spectral_angle == pytest.approx(angle, rel=1e-4)
     where = report.worst
+    assert report.indices == ()  # no red band
+    assert report.worst_chunk is not None
+    assert report.worst_chunk.index == (0, 0, 0)
+    assert report.worst_chunk.rmse == pytest.approx(report.total.rmse, rel=1e-6)
+    assert (report.worst_chunk.time, report.worst_chunk.y, report.worst_chunk.x) == (
+        (0, 4), (0, 70), (0, 90),
+    )  # fmt: skip
     place = (where["time"], BANDS.index(where["band"]), where["y"], where["x"])
     assert abs(error[place]) == pytest.approx(report.total.max_error, rel=1e-5)
 
@@ -173,7 +187,10 @@ def test_views(stored: tuple[xr.Dataset, xr.Dataset]) -> None:
     text = str(report)
     for word in (*BANDS, "all", "RMSE (DN)", "PSNR (dB)", "SSIM", "model fp", "mini"):
         assert word in text
-    assert len({len(line) for line in text.splitlines()[-5:]}) == 1  # columns line up
+    tables = text.split("\n\n")
+    assert len(tables) == 3
+    for table in tables[1:]:
+        assert len({len(line) for line in table.splitlines()}) == 1  # columns line up
     assert repr(report).startswith("<Report of 'reflectance'")
     table = report.to_dataframe()
     assert list(table.index) == [*BANDS, "all"]
@@ -200,7 +217,81 @@ def test_html_is_well_formed_and_escaped(stored: tuple[xr.Dataset, xr.Dataset]) 
     Checker().feed(page)
     assert opened == []
     assert "&lt;b&gt;&amp;" in page
-    assert page.count("<tr>") == len(report._summary()) + 1 + len(BANDS) + 1
+    tables = [2 + len(BANDS), 1 + len(report.dates), len(report.histogram.edges) - 1]
+    assert page.count("<tr>") == len(summary(report)) + sum(tables)
+
+
+def test_indices_against_numpy() -> None:
+    original = open_dataset()[["B03", "B04", "B08"]].isel(y=slice(0, 50), x=slice(0, 60))
+    original["B04"][1, :9] = 0
+    settings = {"sensor": "S2L2A", "lam": 20}
+    read = original.tec.compress(**settings, store=zarr.storage.MemoryStore())
+    report = read.tec.report(original)
+    again = read.tec.to_bands()
+    for name, plus, minus in (("NDVI", "B08", "B04"), ("NDWI", "B03", "B08")):
+        both = []
+        for data in (again, original):
+            a, b = (data[k].where(data[k] > 0).astype("float64").values for k in (plus, minus))
+            both.append((a - b) / (a + b))
+        error = both[0] - both[1]
+        rows = {row.date: row for row in report.indices if row.label == name}
+        assert list(rows) == ["all", "0", "1", "2", "3"]
+        parts = [("all", error), *((str(t), error[t]) for t in range(4))]
+        for date, part in parts:
+            own = rows[date]
+            assert own.pixels == np.isfinite(part).sum()
+            assert own.rmse == pytest.approx(np.sqrt(np.nanmean(part**2)))
+            assert own.bias == pytest.approx(np.nanmean(part))
+            assert own.max_error == pytest.approx(np.nanmax(abs(part)))
+        sizes = abs(error[np.isfinite(error)])
+        assert np.quantile(sizes, 0.95) == pytest.approx(rows["all"].p95, abs=1e-3)
+    assert f"RMSE {rows['all'].rmse:.4f}" in str(report)
+    assert "NDVI RMSE" in report._repr_html_()
+    table = report.to_dataframe("index")
+    assert table.loc[("NDWI", "2"), "rmse"] == rows["2"].rmse
+
+
+def test_the_worst_chunk_is_where_the_errors_are() -> None:
+    original = small()
+    store = zarr.storage.MemoryStore()
+    settings = {"chunks": {"time": 2, "y": 32, "x": 48}, "shards": False}
+    read = original.tec.compress(max_error=0, store=store, **settings)
+    wrong = original.copy(deep=True)
+    wrong["B08"][3, 40, 50] += 100
+    wrong["B02"][0, 0, 5] += 104
+    worst = read.tec.report(wrong).worst_chunk
+    assert worst is not None
+    assert (worst.index, worst.time, worst.y, worst.x) == ((1, 1, 1), (2, 4), (32, 64), (48, 90))
+    assert worst.rmse == pytest.approx(math.sqrt(100**2 / (2 * 3 * 32 * 42)))
+    assert worst.max_error == 100
+
+
+def test_tables() -> None:
+    original = small()
+    report = original.tec.compress(store=zarr.storage.MemoryStore()).tec.report(original)
+    assert list(report.to_dataframe("date").index) == ["0", "1", "2", "3"]
+    histogram = report.to_dataframe("histogram")
+    assert list(histogram) == [*BANDS, "all"]
+    assert histogram["all"].sum() == report.total.samples
+    assert histogram.loc[0.0, "B02"] == report.histogram.counts["B02"][11]
+    assert report.to_dataframe("index").empty
+    with pytest.raises(InvalidInput, match="'month'"):
+        report.to_dataframe("month")
+    assert [span(low, high) for low, high in ((-math.inf, -1000.5), (-0.5, 0.5), (5.5, 10.5))] == [
+        "-1001 DN or less", "0 DN", "6 ... 10 DN",
+    ]  # fmt: skip
+
+
+def test_of_many_dates_the_worst_are_shown() -> None:
+    original = small()[["B08"]].isel(time=[0, 1, 2, 3] * 4).assign_coords(time=range(16))
+    read = original.tec.compress(sensor="S2L2A", max_error=0, store=zarr.storage.MemoryStore())
+    wrong = original.copy(deep=True)
+    wrong["B08"][9] += 7
+    text = str(read.tec.report(wrong))
+    assert "the worst 12 of 16 dates" in text
+    dates = text.split("\n\n")[2].splitlines()[1:-1]
+    assert len(dates) == 12
+    assert any(line.startswith("9 ") for line in dates)
 
 
 def test_what_xarray_scaled_is_measured_in_dn() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tec_xarray.metrics import PEAK, Scaling, Tally, tally
+from tec_xarray.metrics import HISTOGRAM_LIMIT, PEAK, Plan, Scaling, Tally, tally
 
 
 def pair(seed: int, shape: tuple[int, ...], noise: float = 50.0) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +85,7 @@ def test_spectral_angle_against_the_arc_cosine(seed: int) -> None:
     a, b = pair(seed, (2, 4, 3, 3), noise=500)
     u, v = a[0].copy(), b[0].copy()
     a[0, 2, 1, 1] = np.nan
-    found = tally(a, b, ssim=False)
+    found = tally(a, b, plan=Plan(ssim=False))
     cosine = (u * v).sum(0) / np.sqrt((u * u).sum(0) * (v * v).sum(0))
     keep = np.isfinite(a[0]).all(0)
     assert found.spectra.tolist() == [8, 9]
@@ -102,16 +104,70 @@ def test_spectral_angle_is_exact_where_the_arc_cosine_is_not() -> None:
 def test_blocks_add_up() -> None:
     a, b = pair(5, (4, 2, 8, 6))
     a[np.random.default_rng(9).random(a.shape) < 0.2] = np.nan
-    whole = tally(a, b, ssim=False)
-    total = Tally.zeros(4, 2)
+    plan = Plan(indices=((0, 1),), tile=(5, 4), ssim=False)
+    whole = tally(a, b, plan=plan)
+    total = Tally.zeros(4, 2, (2, 2), 1)
     for t in (0, 2):
         for y in (0, 3):
             part = (slice(t, t + 2), slice(None), slice(y, 3 if y == 0 else 8))
-            block = tally(a[part], b[part], ssim=False)
-            total.add(block, (t, y, 0))
-    for name in ("count", "error", "square", "peak", "angle", "spectra", "mask_errors"):
-        np.testing.assert_allclose(getattr(total, name), getattr(whole, name), err_msg=name)
-    assert total.worst == whole.worst
+            block = tally(a[part], b[part], plan=plan, corner=(y % 5, 0))
+            total.add(block, (t, y, 0), (y // 5, 0))
+    for field in dataclasses.fields(Tally):
+        np.testing.assert_allclose(
+            getattr(total, field.name), getattr(whole, field.name), err_msg=field.name
+        )
+    assert total.tile_count.sum() == total.count.sum() == total.histogram.sum()
+
+
+@given(st.integers(0, 10**6), st.integers(1, 7), st.integers(1, 7))
+def test_tiles_against_the_obvious(seed: int, down: int, across: int) -> None:
+    a, b = pair(seed, (2, 3, 9, 8))
+    a[np.random.default_rng(seed).random(a.shape) < 0.3] = np.nan
+    corner = (seed % down, seed % across)
+    found = tally(a, b, plan=Plan(tile=(down, across), ssim=False), corner=corner)
+    error = np.abs(b - a)
+    rows = (np.arange(9) + corner[0]) // down
+    columns = (np.arange(8) + corner[1]) // across
+    assert found.tile_count.shape == (2, rows[-1] + 1, columns[-1] + 1)
+    for t in range(2):
+        for y in range(rows[-1] + 1):
+            for x in range(columns[-1] + 1):
+                own = error[t][:, rows == y][:, :, columns == x]
+                own = own[np.isfinite(own)]
+                assert found.tile_count[t, y, x] == own.size
+                assert found.tile_square[t, y, x] == pytest.approx((own**2).sum())
+                assert found.tile_peak[t, y, x] == own.max(initial=0)
+
+
+def test_histogram_counts_rounded_errors_and_what_lies_beyond() -> None:
+    a = np.zeros((1, 2, 2, 3))
+    errors = np.array([[0, 0.4, -3, 5.6, 99_999, -2001], [1, 1, 1, 1, 1, np.nan]])
+    found = tally(a, a + errors.reshape(a.shape), plan=Plan(ssim=False)).histogram
+    middle = HISTOGRAM_LIMIT
+    assert {i - middle: n for i, n in enumerate(found[0]) if n} == {
+        0: 2, -3: 1, 6: 1, middle: 1, -middle: 1,
+    }  # fmt: skip
+    assert found[1, middle + 1] == found[1].sum() == 5
+
+
+def test_index_errors_against_the_obvious() -> None:
+    a, b = pair(7, (2, 3, 6, 5), noise=400)
+    a[0, 0, 0, 0] = np.nan
+    a[0, [0, 2], 1, 1] = 0  # no index there
+    b[1, [0, 2], 2, 2] = 0  # index 0 there
+    found = tally(a, b, plan=Plan(indices=((2, 0),), ssim=False))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ours = (b[:, 2] - b[:, 0]) / (b[:, 2] + b[:, 0])
+        theirs = (a[:, 2] - a[:, 0]) / (a[:, 2] + a[:, 0])
+    ours[1, 2, 2] = 0
+    for t, missing in ((0, 2), (1, 0)):
+        error = (ours - theirs)[t]
+        error = error[np.isfinite(error)]
+        assert found.index_count[t, 0] == error.size == 30 - missing
+        assert found.index_error[t, 0] == pytest.approx(error.sum())
+        assert found.index_square[t, 0] == pytest.approx((error**2).sum())
+        assert found.index_peak[t, 0] == pytest.approx(abs(error).max())
+    assert found.index_histogram.sum() == 58
 
 
 def test_scaling() -> None:
