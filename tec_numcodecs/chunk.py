@@ -65,7 +65,7 @@ def encode(arrays: Sequence[Samples], config: CodecConfig) -> list[bytes]:
             found[i] = container.write(
                 Chunk(_header(Mode.EMPTY, samples, config), _mask_sections(masks))
             )
-        elif config.lossless and not is_integer(samples.dtype, config.scale, config.offset):
+        elif config.lossless and not _reversible(samples, config):
             found[i] = _without_model(samples, config)
         else:
             pending.append((i, samples, masks, to_dn(samples, invalid, config)))
@@ -181,6 +181,12 @@ def check_shape(shape: tuple[int, ...], config: CodecConfig) -> None:
 
 
 # -- encoding ---------------------------------------------------------------------------------
+
+
+def _reversible(samples: Samples, config: CodecConfig) -> bool:
+    """Whether a model can give exactly these samples back."""
+    exact = config.weights.family == "mini"
+    return exact and is_integer(samples.dtype, config.scale, config.offset)
 
 
 def _header(
@@ -336,7 +342,14 @@ def _decode_with_model(model: Model, chunks: Sequence[Chunk]) -> list[NDArray[np
         rates.append(Rate(model_header.rate_index, model_header.quality))
         payloads.append(chunk.sections[Section.LATENTS])
         checks.append(model_header.symbols_crc)
-    latents = model.entropy_decode(payloads, geometries, rates)
+    try:
+        latents = model.entropy_decode(payloads, geometries, rates)
+    except InvalidInput as error:  # a sensor or a quality that the model does not have
+        raise CorruptChunk(
+            f"a chunk that its model cannot have written: {error.found}",
+            allowed=error.allowed,
+            fix="the chunk is damaged, or belongs to another array",
+        ) from error
     for item, check in zip(latents, checks, strict=True):
         found = _symbols_crc(item)
         if found != check:

@@ -21,8 +21,8 @@ class TecCodec(Codec):
     ----------
     **settings
         As for :meth:`tec_numcodecs.config.CodecConfig.parse`: ``model``, ``lam``, ``quality``,
-        ``weights``, ``sensor``, ``bands``, ``units``, ``scale``, ``offset``, ``nodata``,
-        ``max_error``.
+        ``weights``, ``nearest``, ``sensor``, ``bands``, ``units``, ``scale``, ``offset``,
+        ``nodata``, ``max_error``.
 
     Raises
     ------
@@ -117,6 +117,8 @@ class TecCodec(Codec):
 
 def _arguments(config: CodecConfig) -> str:
     """Settings as they would be typed, for representations."""
-    rate = "max_error=0" if config.lam is None else f"lam={config.lam:g}"
+    bound = "" if config.max_error is None else f"max_error={config.max_error!r}"
+    rate = bound if config.lam is None else f"lam={config.lam:g}"
     quality = f", quality={config.quality}" if config.quality else ""
-    return f"model={config.model!r}, {rate}{quality}, weights={config.weights.id!r}"
+    rates = f", {rate}" if rate else ""
+    return f"model={config.model!r}{rates}{quality}, weights={config.weights.id!r}"

@@ -12,7 +12,8 @@ from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.models.base import Geometry, Rate
 from tec_numcodecs.models.mini.quantiser import rate_index_of, rate_index_of_step
 from tec_numcodecs.sensors import Sensor, get_sensor
-from tec_numcodecs.weights.registry import WeightsId, resolve
+from tec_numcodecs.weights.obtain import Weights, choose
+from tec_numcodecs.weights.registry import WeightsId
 
 #: Name of the codec in both registries; also what a reader without the package has to install.
 CODEC_NAME = "tec_xarray"
@@ -22,6 +23,7 @@ _DEFAULT_SCALE = {"dn": 1.0, "reflectance": 1e-4}
 # Below this step in DN most of what a model stores is noise, which a residual stores in fewer
 # bits: measured with mini fp for bounds of 1, 2, 5, 50 and 500 DN on scenes of the training set.
 _NOISE_STEP = 28.0
+_TOKENS = 16  # of flextec: the most that can be stored
 _DEFAULT_NODATA: dict[str, float | str] = {"dn": 0, "reflectance": "NaN"}
 
 
@@ -35,7 +37,8 @@ class CodecConfig:
         ``fp``, ``elic``, ``tt`` or ``flextec``.
     lam : float or None
         Weight of the mean squared error of standardised bands against the rate, as in TerraCodec:
-        larger is better and bigger. None if the array is lossless.
+        larger is better and bigger. None if the array is lossless, or the weights are a file that
+        does not say what it was trained with.
     quality : int or None
         Tokens stored, for models that know the notion.
     weights : WeightsId
@@ -73,7 +76,8 @@ class CodecConfig:
         lam: float | None = None,
         *,
         quality: int | None = None,
-        weights: str | WeightsId | Mapping[str, Any] = "mini",
+        weights: Weights = "mini",
+        nearest: bool = False,
         sensor: str | Sensor = "sentinel-2-l2a",
         bands: Iterable[str] | None = None,
         units: str = "dn",
@@ -84,10 +88,16 @@ class CodecConfig:
     ) -> Self:
         """Check arguments as a user or JSON metadata gives them.
 
+        `weights` and `nearest` are those of :func:`tec_numcodecs.weights.obtain.choose`: published
+        weights named by their family are fetched and frozen here, once; metadata name them by
+        their digest and need no file.
+
         Raises
         ------
         InvalidInput
             For anything that is not allowed; the message says what is.
+        WeightsError
+            If published weights or a file of weights cannot be had, or are damaged.
         """
         model = _parse_model(model)
         units = _parse_units(units)
@@ -97,11 +107,22 @@ class CodecConfig:
         if nodata == "default":
             nodata = _DEFAULT_NODATA[units]
         bound = _parse_max_error(max_error, len(names))
+        lam = None if lam is None else _parse_number("lam", lam)
+        tokens = _parse_quality(quality, model)
+        choice = choose(weights, model, known, lam=lam, nearest=nearest)
+        if choice.weights.family == "mini":
+            lam = _parse_lam(lam, bound)
+        else:
+            lam = choice.lam
+            tokens = tokens or (_TOKENS if model == "flextec" else None)
+            _check_float_synthesis(
+                choice.weights, bound, stated=not isinstance(weights, (WeightsId, Mapping))
+            )
         config = cls(
             model=model,
-            lam=_parse_lam(lam, bound),
-            quality=_parse_quality(quality, model),
-            weights=resolve(weights, model),
+            lam=lam,
+            quality=tokens,
+            weights=choice.weights,
             sensor=known,
             bands=names,
             units=units,  # type: ignore[arg-type]
@@ -150,6 +171,8 @@ class CodecConfig:
         Where only a bound is given, the rate that makes model and residual together smallest: a
         step as wide as what the bound allows, but not below the noise that scenes have anyway.
         """
+        if self.weights.family != "mini":  # one network for each rate: the weights say which
+            return Rate(0, self.quality or 0)
         if self.lam is not None:
             return Rate(rate_index_of(self.lam), self.quality or 0)
         bounds = self.bounds()
@@ -195,7 +218,7 @@ def _parse_number(name: str, value: object) -> float:
     return float(value)
 
 
-def _parse_lam(lam: object, max_error: float | tuple[float, ...] | None) -> float | None:
+def _parse_lam(lam: float | None, max_error: float | tuple[float, ...] | None) -> float | None:
     if lam is None:
         if max_error is not None:
             return None
@@ -210,9 +233,8 @@ def _parse_lam(lam: object, max_error: float | tuple[float, ...] | None) -> floa
             allowed="one of them: a lossless array has no rate to choose",
             fix="leave lam out",
         )
-    value = _parse_number("lam", lam)
-    rate_index_of(value)
-    return value
+    rate_index_of(lam)
+    return lam
 
 
 def _parse_quality(quality: object, model: str) -> int | None:
@@ -224,9 +246,27 @@ def _parse_quality(quality: object, model: str) -> int | None:
             allowed="quality goes with model='flextec'",
             fix="choose the rate with lam",
         )
-    if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 16:
+    if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= _TOKENS:
         raise InvalidInput(f"quality={quality!r}", allowed="whole numbers from 1 to 16")
     return quality
+
+
+def _check_float_synthesis(
+    weights: WeightsId, max_error: float | tuple[float, ...] | None, *, stated: bool
+) -> None:
+    """Refuse a promise that floating-point pixels cannot keep.
+
+    A lossless array of published weights (its chunks then need no model) is what the waiting tail
+    of an archive is; nobody is meant to ask for one.
+    """
+    if max_error is None or (max_error == 0 and not stated):
+        return
+    raise InvalidInput(
+        f"max_error={max_error!r} with weights {weights.id!r}, whose pixels are computed in "
+        "floating point and may differ by 1 DN between machines",
+        allowed="max_error with the bundled weights, whose pixels are the same everywhere",
+        fix="leave weights out, or choose the rate with lam",
+    )
 
 
 def _parse_scale(scale: object) -> float:

@@ -29,8 +29,8 @@ class TecSerializer(ArrayBytesCodec):
     ----------
     **settings
         As for :meth:`tec_numcodecs.config.CodecConfig.parse`: ``model``, ``lam``, ``quality``,
-        ``weights``, ``sensor``, ``bands``, ``units``, ``scale``, ``offset``, ``nodata``,
-        ``max_error``.
+        ``weights``, ``nearest``, ``sensor``, ``bands``, ``units``, ``scale``, ``offset``,
+        ``nodata``, ``max_error``.
 
     Raises
     ------

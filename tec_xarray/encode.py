@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.weights.obtain import Weights, any_rate
 from tec_xarray._find import find_axes, find_sensor
 from tec_xarray._judge import DN_PER_REFLECTANCE, Meaning, judge
 from tec_xarray._store import (
@@ -64,7 +65,8 @@ def compress(
     model: str = "fp",
     lam: float | None = None,
     quality: int | None = None,
-    weights: str = "mini",
+    weights: Weights = "mini",
+    nearest: bool = False,
     max_error: float | Sequence[float] | None = None,
     bands: Bands | None = None,
     sensor: str | None = None,
@@ -99,11 +101,16 @@ def compress(
     model : str
         ``"fp"``, ``"elic"``, ``"tt"`` or ``"flextec"``.
     lam : float, optional
-        The rate: larger is better and bigger. Default: 20, or what `max_error` needs.
+        The rate: larger is better and bigger. Default: 20, or what `max_error` needs, or the
+        default of published `weights`.
     quality : int, optional
         For models that store tokens from coarse to fine, how many (flextec: 1 ... 16).
-    weights : str
-        ``"mini"`` (in the package), ``"terracodec-1.0"`` (published), or a path.
+    weights : str or path
+        ``"mini"`` (in the package), ``"terracodec-1.0"`` (published; fetched on first use), or the
+        path of a checkpoint. Published ones have one network for each rate: `lam` must be one of
+        theirs, and theirs is the default.
+    nearest : bool
+        Take the published rate nearest to `lam` instead of refusing others.
     max_error : float or sequence of float, optional
         In the units of the data, one for all bands or one for each: a promise that no valid sample
         is off by more. 0 is lossless, and goes without `lam`.
@@ -172,13 +179,14 @@ def compress(
     names = [str(band) for band in cube[find_axes(cube).band].values]
     known = find_sensor(names, source, sensor)
     meaning = judge(cube, source, units=units, scale=scale, offset=offset, nodata=nodata)
-    if lam is None and max_error is None:
+    if lam is None and max_error is None and any_rate(weights):
         lam = DEFAULT_LAM
     settings = {
         "model": model,
         "lam": lam,
         "quality": quality,
         "weights": weights,
+        "nearest": nearest,
         "sensor": known.name,
         "bands": names,
         "units": meaning.units,

@@ -8,10 +8,11 @@ import threading
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tec_numcodecs.errors import UnsupportedFormat
+from tec_numcodecs.errors import UnsupportedFormat, WeightsError
 from tec_numcodecs.models.base import Model
 from tec_numcodecs.weights.files import load as load_file
-from tec_numcodecs.weights.registry import WeightsId, locate
+from tec_numcodecs.weights.obtain import obtain
+from tec_numcodecs.weights.registry import WeightsId
 
 #: Where the classes are. Imported on first use: some need torch, and reading `fp` must not.
 _CLASSES: Mapping[tuple[str, str], tuple[str, str]] = MappingProxyType(
@@ -51,17 +52,37 @@ def load(name: str, weights: WeightsId) -> Model:
 
 
 def _load(name: str, weights: WeightsId) -> Model:
-    family = weights.id.split("-")[0]
-    if (family, name) not in _CLASSES:
+    if weights.family == "terracodec":
+        return _load_published(name, weights)
+    if (weights.family, name) not in _CLASSES:
         raise UnsupportedFormat(
-            f"model {name!r} of the family {family!r}",
-            allowed=", ".join(f"{m} ({f})" for f, m in _CLASSES),
+            f"model {name!r} of the family {weights.family!r}",
+            allowed=", ".join(f"{m} ({f})" for f, m in _CLASSES) + " and terracodec",
             fix="a newer tec-xarray may know it: pip install -U tec-xarray",
         )
-    module, attribute = _CLASSES[family, name]
-    model: Model = getattr(importlib.import_module(module), attribute)(
-        load_file(locate(weights), weights.sha256)
-    )
+    module, attribute = _CLASSES[weights.family, name]
+    arrays = load_file(obtain(weights), weights.sha256)
+    try:
+        model: Model = getattr(importlib.import_module(module), attribute)(arrays)
+    except KeyError as error:
+        raise WeightsError(
+            f"weights {weights.id!r} without {error} for model={name!r}",
+            fix="pass the model that they were trained for",
+        ) from error
+    return model
+
+
+def _load_published(name: str, weights: WeightsId) -> Model:
+    """Load a frozen checkpoint, which says itself of what architecture it is."""
+    from tec_numcodecs.weights import terracodec
+
+    model = terracodec.load(obtain(weights), weights.sha256)
+    if model.name != name:
+        raise WeightsError(
+            f"weights {weights.id!r} of {model.name!r}",
+            allowed=f"those of {name!r}, as the array or the chunk says",
+            fix="the metadata of the array is damaged, or written by hand",
+        )
     return model
 
 

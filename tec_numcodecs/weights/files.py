@@ -28,6 +28,21 @@ def save(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal, without holding the file in memory.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}", fix="check the path") from error
+
+
 def load_unchecked(path: Path) -> dict[str, NDArray[np.generic]]:
     """Read a safetensors file that nobody has named by a digest yet: for training only."""
     return load(path, hashlib.sha256(path.read_bytes()).hexdigest())

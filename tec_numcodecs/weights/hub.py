@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 from tec_numcodecs.errors import InvalidInput, WeightsError
+
+PUBLISHED = "terracodec-1.0"  # what a user calls the family
 
 _OWNER = "embed2scale"
 _REVISION = "main"
@@ -30,6 +32,7 @@ class Family:
     pattern: str  # file name, with {lam}
     lams: tuple[float, ...]
     default: float
+    lr_only: bool = False  # FlexTEC trained for low rates only
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Published:
     def id(self) -> str:
         """A name for people: ``terracodec-1.0-tt-s2l2a-lambda-5``."""
         level = self.family.sensor.rsplit("-", 1)[1]
-        return f"terracodec-1.0-{self.family.model}-s2{level}-lambda-{_number(self.lam)}"
+        stem = f"{self.family.model}-lronly" if self.family.lr_only else self.family.model
+        return f"{PUBLISHED}-{stem}-s2{level}-lambda-{_number(self.lam)}"
 
     @property
     def url(self) -> str:
@@ -76,8 +80,21 @@ FAMILIES: Mapping[tuple[str, str], Family] = MappingProxyType(
 )
 
 
+#: FlexTEC for low rates, in the same repository.
+LR_ONLY = replace(
+    FAMILIES["flextec", "sentinel-2-l2a"],
+    pattern="FlexTEC_LRonly_v1_S2L2A_lambda-{lam}.pt",
+    lr_only=True,
+)
+
+
 def published(
-    model: str, lam: float | None = None, *, sensor: str = "sentinel-2-l2a", nearest: bool = False
+    model: str,
+    lam: float | None = None,
+    *,
+    sensor: str = "sentinel-2-l2a",
+    nearest: bool = False,
+    lr_only: bool = False,
 ) -> Published:
     """Find the checkpoint of a model and a rate.
 
@@ -90,6 +107,8 @@ def published(
         Product, ``"sentinel-2-l2a"`` or ``"sentinel-2-l1c"`` (tt only).
     nearest : bool
         Take the nearest published value (in ratio) instead of refusing others.
+    lr_only : bool
+        The FlexTEC that was trained for low rates only.
 
     Raises
     ------
@@ -99,20 +118,43 @@ def published(
     family = FAMILIES.get((model, sensor))
     if family is None:
         known = ", ".join(f"model={m!r} for {s}" for m, s in FAMILIES)
-        raise InvalidInput(f"model={model!r} for {sensor} in terracodec-1.0", allowed=known)
+        raise InvalidInput(f"model={model!r} for {sensor} in {PUBLISHED}", allowed=known)
+    if lr_only:
+        if model != LR_ONLY.model:
+            raise InvalidInput(f"model={model!r} for low rates only", allowed="model='flextec'")
+        family = LR_ONLY
     wanted = family.default if lam is None else float(lam)
     if not wanted > 0:
         raise InvalidInput(f"lam = {lam}", allowed="a number > 0", fix=f"pass lam={family.default}")
     if wanted not in family.lams:
         if not nearest:
             raise InvalidInput(
-                f"lam = {lam} with weights='terracodec-1.0', model={model!r}",
+                f"lam = {lam} with weights={PUBLISHED!r}, model={model!r}, {sensor}",
                 allowed=", ".join(map(_number, family.lams)),
                 fix="pass one of these, or nearest=True",
             )
         wanted = min(family.lams, key=lambda known: max(known / wanted, wanted / known))
-    file = family.pattern.format(lam=_number(wanted))
-    return Published(family, wanted, family.repository, file)
+    return _checkpoint(family, wanted)
+
+
+def by_id(name: str) -> Published | None:
+    """Find the published file that an id names; None if it names none."""
+    return next((found for found in everything() if found.id == name), None)
+
+
+def by_file(name: str) -> Published | None:
+    """Find what is published under a file name; None if nothing is."""
+    return next((found for found in everything() if found.file == name), None)
+
+
+def everything() -> list[Published]:
+    """List all published files."""
+    families = (*FAMILIES.values(), LR_ONLY)
+    return [_checkpoint(family, lam) for family in families for lam in family.lams]
+
+
+def _checkpoint(family: Family, lam: float) -> Published:
+    return Published(family, lam, family.repository, family.pattern.format(lam=_number(lam)))
 
 
 def fetch(checkpoint: Published) -> Path:
@@ -139,12 +181,18 @@ def fetch(checkpoint: Published) -> Path:
             endpoint=os.environ.get("HF_ENDPOINT") or None,
         )
     except Exception as error:  # its own errors, and those of whichever HTTP library it uses
+        other = "name a cache that can be written in HF_HOME, or " if _is_disk(error) else ""
         raise WeightsError(
             f"could not fetch {checkpoint.file}: {_reason(error)}",
-            fix=f"download {checkpoint.url} on a machine with a network, put the file into a "
-            f"directory and name that in TEC_WEIGHTS_DIR",
+            fix=f"{other}download {checkpoint.url} on a machine with a network, put the file into "
+            f"a directory and name that in TEC_WEIGHTS_DIR",
         ) from error
     return Path(found)
+
+
+def _is_disk(error: Exception) -> bool:
+    """Tell a cache that cannot be written from a network that is not there."""
+    return isinstance(error, OSError) and error.filename is not None
 
 
 def _reason(error: Exception) -> str:

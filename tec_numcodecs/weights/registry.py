@@ -2,7 +2,8 @@
 
 An archive names its weights by an id and the full SHA-256 of the file; each chunk repeats the
 first 8 bytes of the digest. Files are looked for in the package, then in the directories of
-``TEC_WEIGHTS_DIR``, where they are named by their digest (``<sha256>.safetensors``).
+``TEC_WEIGHTS_DIR`` and in the user's cache, where they are named by their digest
+(``<sha256>.safetensors``). What has to be fetched first is the business of `weights.obtain`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import safetensors
+
 from tec_numcodecs.errors import InvalidInput, WeightsError
+
+FROZEN_KEY = "tec"  # the one metadata key of a frozen checkpoint: two would come in any order
 
 _HERE = Path(__file__).parent
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -29,13 +36,18 @@ class WeightsId:
     Attributes
     ----------
     id : str
-        For people: family, model and version, ``mini-fp-preview1``.
+        Family, model and version, ``mini-fp-preview1``. For people, but for the first word.
     sha256 : str
         Of the safetensors file, in hexadecimal. This is what counts.
     """
 
     id: str
     sha256: str
+
+    @property
+    def family(self) -> str:
+        """The first word of the id, which says what code reads the file: mini or terracodec."""
+        return self.id.split("-")[0]
 
     @property
     def prefix(self) -> bytes:
@@ -65,7 +77,7 @@ def resolve(weights: str | WeightsId | Mapping[str, Any], model: str) -> Weights
     Parameters
     ----------
     weights : str, WeightsId or mapping
-        A family (``"mini"``), or id and digest as an array's metadata holds them.
+        A bundled family (``"mini"``), or id and digest as an array's metadata holds them.
     model : str
         ``fp``, ``elic``, ``tt`` or ``flextec``.
 
@@ -108,10 +120,44 @@ def by_prefix(prefix: bytes) -> WeightsId:
         for entry in family.values():
             if entry["sha256"].startswith(start):
                 return WeightsId(entry["id"], entry["sha256"])
+    for directory in search_path():
+        for path in sorted(directory.glob(f"{start}*.safetensors")):
+            return identity(path, path.stem)
     raise WeightsError(
         f"no weights whose SHA-256 begins with {start}",
-        fix="install the version of tec-xarray that wrote the chunk, or read it through the "
-        "array that it belongs to",
+        fix="install the version of tec-xarray that wrote the chunk, read it through the array "
+        "that it belongs to, or put the file into a directory named by TEC_WEIGHTS_DIR",
+    )
+
+
+def identity(path: Path, sha256: str, name: str | None = None) -> WeightsId:
+    """Name a safetensors file of ours by what is in it.
+
+    Parameters
+    ----------
+    path : Path
+    sha256 : str
+        Its digest.
+    name : str, optional
+        What to call it after its family; the beginning of the digest otherwise.
+
+    Raises
+    ------
+    WeightsError
+        It is none of ours.
+    """
+    name = name or sha256[:12]
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            if FROZEN_KEY in (file.metadata() or {}):
+                return WeightsId(f"terracodec-{name}", sha256)
+            if any(key.startswith("codebook.") for key in file.keys()):  # noqa: SIM118
+                return WeightsId(f"mini-{name}", sha256)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise WeightsError(f"weights file {path.name}: {error}", fix="check the file") from error
+    raise WeightsError(
+        f"weights file {path.name}, which holds neither a mini model nor a frozen checkpoint",
+        fix="a published checkpoint must be imported first: tec weights import FILE",
     )
 
 
@@ -126,6 +172,53 @@ def _from_json(weights: Mapping[str, Any]) -> WeightsId:
     return WeightsId(name, digest)
 
 
+def local_name(path: Path) -> str:
+    """Make an id, less its family, of the name of somebody's own file."""
+    stem = re.sub(r"[^A-Za-z0-9._]+", "-", path.stem)[:64].strip("-")
+    return f"local-{stem or 'unnamed'}"
+
+
+def cache_directory() -> Path:
+    """Return where weights are kept: the first ``TEC_WEIGHTS_DIR``, or the user's cache."""
+    return search_path()[0]
+
+
+def search_path() -> list[Path]:
+    """Return where weights files that are not in the package may lie."""
+    named = [Path(d) for d in os.environ.get("TEC_WEIGHTS_DIR", "").split(os.pathsep) if d]
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return [*named, Path(base) / "tec_numcodecs" / "weights"]
+
+
+def keep(path: Path, sha256: str) -> Path:
+    """Copy a file into the cache under its digest, so that readers find it; return the copy.
+
+    Raises
+    ------
+    WeightsError
+        The cache cannot be written.
+    """
+    directory = cache_directory()
+    target = directory / f"{sha256}.safetensors"
+    if not target.is_file():
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=directory) as scratch:
+                half = Path(shutil.copyfile(path, Path(scratch) / target.name))
+                half.replace(target)
+        except OSError as error:
+            raise cannot_keep(directory, error) from error
+    return target
+
+
+def cannot_keep(directory: Path, error: Exception) -> WeightsError:
+    """Return the error for a cache that cannot be written."""
+    return WeightsError(
+        f"cannot keep weights in {directory}: {error}",
+        fix="name a directory that can be written in TEC_WEIGHTS_DIR",
+    )
+
+
 def locate(weights: WeightsId) -> Path:
     """Path of the file of some weights.
 
@@ -138,7 +231,7 @@ def locate(weights: WeightsId) -> Path:
         for entry in family.values():
             if entry["sha256"] == weights.sha256:
                 return _HERE / entry["file"]
-    directories = [Path(d) for d in os.environ.get("TEC_WEIGHTS_DIR", "").split(os.pathsep) if d]
+    directories = search_path()
     for directory in directories:
         path = directory / f"{weights.sha256}.safetensors"
         if path.is_file():

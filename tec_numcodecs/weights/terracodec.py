@@ -7,7 +7,6 @@ the same source gives the same file, with the same SHA-256, on every machine.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -29,7 +28,16 @@ from torch import Tensor
 from tec_numcodecs.errors import WeightsError
 from tec_numcodecs.models.base import Model
 from tec_numcodecs.models.terracodec import checkpoint, elic, flextec, fp, frozen, tt
-from tec_numcodecs.weights.registry import WeightsId
+from tec_numcodecs.weights import hub
+from tec_numcodecs.weights.files import digest_of
+from tec_numcodecs.weights.registry import (
+    FROZEN_KEY,
+    WeightsId,
+    cache_directory,
+    cannot_keep,
+    local_name,
+    search_path,
+)
 
 FORMAT = "tec-frozen-1"
 
@@ -43,19 +51,36 @@ _ARCHITECTURES: Mapping[str, tuple[ModuleType, type[Model]]] = {
     "tt": (tt, tt.TemporalTransformer),
     "flextec": (flextec, flextec.FlexTec),
 }
-_METADATA_KEY = "tec"  # one key: safetensors writes several in any order
-_CHUNK = 1 << 22
+_LAST = {"fp": "g_a.6.weight"} | dict.fromkeys(("elic", "tt", "flextec"), "g_a.13.weight")
+_FAMILY = "terracodec-"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A frozen checkpoint on this machine."""
+    """A frozen checkpoint on this machine.
+
+    Attributes
+    ----------
+    weights : WeightsId
+    path : Path
+        Of the frozen file.
+    model : str
+        ``fp``, ``elic``, ``tt`` or ``flextec``.
+    source_sha256 : str
+        Of the file that was frozen.
+    bands : int
+        Of its sensor: 12 or 13.
+    widths : tuple of int
+        N and M: channels of the first layer of the analysis, and of the latents.
+    """
 
     weights: WeightsId
     path: Path
-    model: str  # fp, elic, tt or flextec
+    model: str
     source_sha256: str
+    bands: int
+    widths: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -66,15 +91,6 @@ class _Origin:
     model: str
     source_sha256: str
     freezer: int
-
-
-def cache_directory() -> Path:
-    """Return where frozen files are kept: the first ``TEC_WEIGHTS_DIR``, or the user's cache."""
-    named = os.environ.get("TEC_WEIGHTS_DIR", "").split(os.pathsep)[0]
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "tec_numcodecs" / "weights"
 
 
 def read_source(path: Path) -> dict[str, Tensor]:
@@ -145,7 +161,8 @@ def import_checkpoint(
     model : str, optional
         What it must be: ``fp``, ``elic``, ``tt`` or ``flextec``.
     name : str, optional
-        Id for people; the file's name otherwise.
+        Id, after ``terracodec-``; that of the published file, or ``local-`` and the file's name
+        otherwise.
     directory : Path, optional
         Where to keep the frozen file; `cache_directory` otherwise.
 
@@ -155,10 +172,13 @@ def import_checkpoint(
         The file is damaged, of another architecture or incomplete, or cannot be kept.
     """
     path = Path(path)
+    kept_in = search_path() if directory is None else [directory]
     directory = cache_directory() if directory is None else directory
-    source = _sha256(path)
-    name = path.stem if name is None else name
-    found = _recall(directory, source, name)
+    source = digest_of(path)
+    name = _id_of(path) if name is None else name
+    name = name if name.startswith(_FAMILY) else _FAMILY + name
+    recalled = (_recall(place, source, name) for place in kept_in)
+    found = next((item for item in recalled if item is not None), None)
     if found is None:
         if source not in KNOWN_SOURCES:
             _log.warning("%s: SHA-256 %s is not one that this version knows", path.name, source)
@@ -173,6 +193,31 @@ def import_checkpoint(
     return found
 
 
+def _id_of(path: Path) -> str:
+    place = hub.by_file(path.name)
+    return local_name(path) if place is None else place.id
+
+
+def describe(path: Path, weights: WeightsId) -> Imported:
+    """Say what a frozen file is, from its header alone.
+
+    Raises
+    ------
+    WeightsError
+        It is no frozen checkpoint.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            origin = _origin(path, file.metadata())
+            first, last = (
+                file.get_slice(key).get_shape() for key in ("g_a.0.weight", _LAST[origin.model])
+            )
+    except (OSError, safetensors.SafetensorError) as error:
+        raise WeightsError(f"weights file {path.name}: {error}") from error
+    sizes = (first[0], last[0])
+    return Imported(weights, path, origin.model, origin.source_sha256, first[1], sizes)
+
+
 def load(path: Path, sha256: str) -> Model:
     """Load a frozen checkpoint.
 
@@ -181,7 +226,7 @@ def load(path: Path, sha256: str) -> Model:
     WeightsError
         The file is not the one that was asked for, or no frozen checkpoint.
     """
-    found = _sha256(path)
+    found = digest_of(path)
     if found != sha256:
         raise WeightsError(
             f"weights file {path.name} with SHA-256 {found}",
@@ -201,7 +246,7 @@ def load(path: Path, sha256: str) -> Model:
 
 def _origin(path: Path, metadata: Mapping[str, str] | None) -> _Origin:
     try:
-        origin = _Origin(**json.loads((metadata or {})[_METADATA_KEY]))
+        origin = _Origin(**json.loads((metadata or {})[FROZEN_KEY]))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path.name} is no frozen checkpoint", fix="import the published file first"
@@ -222,10 +267,10 @@ def _freeze(
     checkpoint.check(state, module.layout(state), f"TerraCodec {model.upper()}")
     arrays = {key: value.numpy() for key, value in sorted(module.freeze(state).items())}
     origin = _Origin(FORMAT, model, source, frozen.FREEZER)
-    metadata = {_METADATA_KEY: json.dumps(asdict(origin), sort_keys=True)}
+    metadata = {FROZEN_KEY: json.dumps(asdict(origin), sort_keys=True)}
     path, digest = _keep(arrays, metadata, directory)
     _write_atomically(_note(directory, source), json.dumps({"model": model, "sha256": digest}))
-    return Imported(WeightsId(name, digest), path, model, source)
+    return describe(path, WeightsId(name, digest))
 
 
 def _keep(
@@ -237,14 +282,11 @@ def _keep(
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
             temporary = Path(scratch) / "frozen.safetensors"
             safetensors.numpy.save_file(dict(arrays), temporary, metadata=metadata)
-            digest = _sha256(temporary)
+            digest = digest_of(temporary)
             path = directory / f"{digest}.safetensors"
             temporary.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
-        raise WeightsError(
-            f"cannot keep frozen weights in {directory}: {error}",
-            fix="name a directory that can be written in TEC_WEIGHTS_DIR",
-        ) from error
+        raise cannot_keep(directory, error) from error
     return path, digest
 
 
@@ -259,8 +301,11 @@ def _recall(directory: Path, source: str, name: str) -> Imported | None:
         model, digest = note["model"], note["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # no note, or none that can be read: freeze again
-    path = directory / f"{digest}.safetensors"
-    return Imported(WeightsId(name, digest), path, model, source) if path.is_file() else None
+    try:
+        found = describe(directory / f"{digest}.safetensors", WeightsId(name, digest))
+    except WeightsError:
+        return None
+    return found if (found.model, found.source_sha256) == (model, source) else None
 
 
 def _write_atomically(path: Path, text: str) -> None:
@@ -269,15 +314,4 @@ def _write_atomically(path: Path, text: str) -> None:
         temporary.write_text(text)
         temporary.replace(path)
     except OSError as error:
-        raise WeightsError(f"cannot write {path}: {error}") from error
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(_CHUNK):
-                digest.update(block)
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}", fix="check the path") from error
-    return digest.hexdigest()
+        raise cannot_keep(path.parent, error) from error

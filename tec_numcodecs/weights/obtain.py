@@ -1,0 +1,217 @@
+"""From what a user types as ``weights=`` to weights that are on this machine, and their rate.
+
+``"mini"`` is in the package. ``"terracodec-1.0"`` (and ``"terracodec-1.0-lronly"``, FlexTEC for low
+rates) is fetched from its hub on first use and frozen. A path names a checkpoint, a frozen file, or
+a directory with published files. What an array's metadata says, id and digest, is never looked for
+before pixels are wanted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tec_numcodecs.errors import InvalidInput, WeightsError
+from tec_numcodecs.sensors import Sensor
+from tec_numcodecs.weights import hub, registry
+from tec_numcodecs.weights.files import digest_of
+from tec_numcodecs.weights.registry import WeightsId
+
+if TYPE_CHECKING:
+    from tec_numcodecs.weights.terracodec import Imported
+
+#: What a user may type, besides an id with its digest.
+Weights = str | os.PathLike[str] | WeightsId | Mapping[str, Any]
+
+LR_ONLY = f"{hub.PUBLISHED}-lronly"
+_SOURCES = (".pt", ".pth", ".ckpt", ".bin")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Weights, and the rate at which they are used.
+
+    Attributes
+    ----------
+    weights : WeightsId
+    lam : float or None
+        As asked for, where any rate will do; the checkpoint's own, where it is known.
+    """
+
+    weights: WeightsId
+    lam: float | None
+
+
+def choose(
+    weights: Weights,
+    model: str,
+    sensor: Sensor,
+    *,
+    lam: float | None = None,
+    nearest: bool = False,
+) -> Choice:
+    """Find the weights for a model, a sensor and a rate; fetch and freeze them if need be.
+
+    Parameters
+    ----------
+    weights : str, path, WeightsId or mapping
+        ``"mini"``, ``"terracodec-1.0"``, a path, or id and digest as in an array's metadata, for
+        which no file is touched.
+    model : str
+        ``fp``, ``elic``, ``tt`` or ``flextec``.
+    sensor : Sensor
+    lam : float, optional
+    nearest : bool
+        Whether the nearest published rate will do.
+
+    Raises
+    ------
+    InvalidInput
+        There is nothing of that name, for that sensor, or at that rate; the message lists what
+        there is.
+    WeightsError
+        Files are missing and cannot be fetched, damaged, or of another architecture.
+    """
+    if isinstance(weights, (WeightsId, Mapping)):
+        named = registry.resolve(weights, model)
+        _check_published(named, model, sensor, lam)
+        return Choice(named, lam)
+    name = os.fspath(weights)
+    if name in (hub.PUBLISHED, LR_ONLY):
+        place = hub.published(
+            model, lam, sensor=sensor.name, nearest=nearest, lr_only=name == LR_ONLY
+        )
+        return _published(place, hub.fetch(place), sensor)
+    if name in registry.bundled():
+        return Choice(registry.resolve(name, model), lam)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        place = hub.published(model, lam, sensor=sensor.name, nearest=nearest)
+        return _published(place, path / place.file, sensor)
+    if path.is_file():
+        return _from_file(path, model, sensor, lam)
+    raise InvalidInput(
+        f"weights={name!r}",
+        allowed=f"'mini', {hub.PUBLISHED!r}, {LR_ONLY!r}, the path of a checkpoint, or of a "
+        "directory with published ones",
+        fix="leave weights out for the default, 'mini'",
+    )
+
+
+def any_rate(weights: Weights) -> bool:
+    """Tell whether weights serve any rate, so that `lam` must be chosen; files decide their own."""
+    if isinstance(weights, (WeightsId, Mapping)):
+        return registry.resolve(weights, "").family == "mini"
+    return os.fspath(weights) in registry.bundled()
+
+
+def obtain(weights: WeightsId) -> Path:
+    """Return the file of some weights, fetching and freezing a published checkpoint if need be.
+
+    Raises
+    ------
+    WeightsError
+        It is not on this machine and cannot be had. The message says what to fetch and where to
+        put it.
+    """
+    try:
+        return registry.locate(weights)
+    except WeightsError as error:
+        place = hub.by_id(weights.id)
+        if place is None:
+            raise
+        missing = error
+    try:
+        imported = _import(hub.fetch(place), place.family.model, place.id)
+    except WeightsError as error:
+        raise WeightsError(f"{missing.found}; {error.found}", fix=error.fix) from error
+    if imported.weights.sha256 != weights.sha256:
+        raise WeightsError(
+            f"{place.file} as it is published now freezes to SHA-256 {imported.weights.sha256}",
+            allowed=f"{weights.sha256}, which wrote the archive",
+            fix="the file has changed, or this version freezes otherwise: put the file "
+            f"{weights.sha256}.safetensors of whoever wrote the archive into a directory named by "
+            "TEC_WEIGHTS_DIR",
+        )
+    return imported.path
+
+
+def _published(place: hub.Published, path: Path, sensor: Sensor) -> Choice:
+    imported = _import(path, place.family.model, place.id)
+    _check_bands(imported, sensor)
+    return Choice(imported.weights, place.lam)
+
+
+def _from_file(path: Path, model: str, sensor: Sensor, lam: float | None) -> Choice:
+    """Use one file, which must fit the model and the sensor, and has the rate that it has."""
+    if path.suffix not in _SOURCES and _is_ours(path):
+        found = registry.identity(path, digest_of(path), registry.local_name(path))
+        kept = registry.keep(path, found.sha256)
+        if found.family == "mini":
+            return Choice(found, lam)
+        place, imported = None, _describe(kept, found)
+    else:
+        place = hub.by_file(path.name)
+        imported = _import(path, model, None if place is None else place.id)
+    if imported.model != model:
+        raise InvalidInput(
+            f"model={model!r} with {path.name}, a checkpoint of {imported.model!r}",
+            allowed=f"model={imported.model!r}",
+        )
+    _check_bands(imported, sensor)
+    own = None if place is None else place.lam
+    if lam is not None and lam != own:
+        raise InvalidInput(
+            f"lam={lam:g} with weights={str(path)!r}",
+            allowed="nothing: the file has one rate" if own is None else f"{own:g}, as published",
+            fix="leave lam out",
+        )
+    return Choice(imported.weights, own)
+
+
+def _import(path: Path, model: str, name: str | None) -> Imported:
+    from tec_numcodecs.weights.terracodec import import_checkpoint  # needs torch
+
+    return import_checkpoint(path, model=model, name=name)
+
+
+def _describe(path: Path, weights: WeightsId) -> Imported:
+    from tec_numcodecs.weights.terracodec import describe
+
+    return describe(path, weights)
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell a file that can be used as it is from a checkpoint that must be frozen."""
+    try:
+        registry.identity(path, "")
+    except WeightsError:
+        return False
+    return True
+
+
+def _check_bands(imported: Imported, sensor: Sensor) -> None:
+    if imported.bands != len(sensor.bands):
+        raise InvalidInput(
+            f"data of {sensor.name} ({len(sensor.bands)} bands) with a checkpoint of "
+            f"{imported.bands} bands ({imported.weights.id})",
+            allowed="weights that were trained for this sensor",
+            fix="choose another model or file: `tec weights list` says what there is",
+        )
+
+
+def _check_published(weights: WeightsId, model: str, sensor: Sensor, lam: float | None) -> None:
+    """Refuse metadata that contradict themselves; ids that we do not know are believed."""
+    place = hub.by_id(weights.id)
+    if place is None:
+        return
+    wanted = (place.family.model, place.family.sensor, place.lam)
+    if (model, sensor.name, lam if lam is not None else place.lam) != wanted:
+        raise InvalidInput(
+            f"model={model!r}, {sensor.name}, lam={lam} with weights {weights.id!r}",
+            allowed=f"model={wanted[0]!r}, {wanted[1]}, lam={wanted[2]:g}",
+            fix="the metadata of the array is damaged, or written by hand",
+        )
