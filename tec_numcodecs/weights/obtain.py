@@ -90,7 +90,7 @@ def choose(
     path = Path(name).expanduser()
     if path.is_dir():
         place = hub.published(model, lam, sensor=sensor.name, nearest=nearest)
-        return _published(place, path / place.file, sensor)
+        return _published(place, _inside(path, place), sensor)
     if path.is_file():
         return _from_file(path, model, sensor, lam)
     raise InvalidInput(
@@ -143,6 +143,18 @@ def _published(place: hub.Published, path: Path, sensor: Sensor) -> Choice:
     imported = _import(path, place.family.model, place.id)
     _check_bands(imported, sensor)
     return Choice(imported.weights, place.lam)
+
+
+def _inside(directory: Path, place: hub.Published) -> Path:
+    path = directory / place.file
+    if not path.is_file():
+        there = sorted(p.name for p in directory.iterdir() if p.suffix in _SOURCES)
+        raise WeightsError(
+            f"no {place.file} in {directory}",
+            allowed=", ".join(there) or "a directory with published checkpoints; this has none",
+            fix=f"download {place.url} into it",
+        )
+    return path
 
 
 def _from_file(path: Path, model: str, sensor: Sensor, lam: float | None) -> Choice:
