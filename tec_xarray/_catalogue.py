@@ -1,4 +1,4 @@
-"""What can be chosen from: models, weights, and what a STAC catalog has."""
+"""What can be chosen from: models, and what a STAC catalog has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import xarray as xr
 from tec_numcodecs.container import MODELS
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.weights.hub import FAMILIES
-from tec_numcodecs.weights.registry import bundled, locate, resolve
+from tec_numcodecs.weights.registry import bundled
 
 _ABOUT = {
     "fp": "frozen tables, no network: fastest, decodes without torch",
@@ -29,33 +29,6 @@ def models() -> list[dict[str, Any]]:
             families.append("terracodec-1.0")
         found.append({"model": name, "about": _ABOUT.get(name, ""), "weights": families})
     return found
-
-
-def weights() -> list[dict[str, Any]]:
-    """List weights: identity, digest and place of what is here, the rest by its source."""
-    found: list[dict[str, Any]] = []
-    for family, entries in bundled().items():
-        for model in entries:
-            identity = resolve(family, model)
-            found.append(
-                {
-                    "weights": family,
-                    "model": model,
-                    "id": identity.id,
-                    "sha256": identity.sha256,
-                    "where": str(locate(identity)),
-                }
-            )
-    return found + [
-        {
-            "weights": "terracodec-1.0",
-            "model": entry.model,
-            "id": f"{entry.sensor}, lam {', '.join(f'{lam:g}' for lam in entry.lams)}",
-            "sha256": None,
-            "where": f"hub: {entry.repository}, fetched on first use",
-        }
-        for entry in FAMILIES.values()
-    ]
 
 
 def search(url: str, *, bbox: str, query: str | None, **given: Any) -> xr.Dataset:

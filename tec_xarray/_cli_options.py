@@ -38,6 +38,9 @@ class Coding:
     lam: Annotated[float | None, typer.Option(help="Rate: larger, better, bigger [20].")] = None
     quality: Annotated[int | None, typer.Option(help="Tokens to store (flextec), 1 to 16.")] = None
     weights: Annotated[str | None, typer.Option(help="mini, terracodec-1.0, or a path.")] = None
+    nearest: Annotated[
+        bool | None, typer.Option("--nearest", help="Take the published rate nearest to lam.")
+    ] = None
     max_error: Annotated[float | None, typer.Option(help="Promise in DN; 0: lossless.")] = None
 
     def settings(self) -> dict[str, Any]:

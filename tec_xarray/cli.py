@@ -36,6 +36,7 @@ from tec_xarray._cli_options import (
     Writing,
     grouped,
 )
+from tec_xarray._cli_weights import app as weights
 
 app = typer.Typer(
     name="tec",
@@ -44,6 +45,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(weights, name="weights")
 
 
 @app.command()
@@ -154,18 +156,6 @@ def models(as_json: Json = False) -> None:
         found = listed()
         lines = [f"{m['model']:<9}{m['about']}\n{'':<9}weights: {', '.join(m['weights'])}"
                  for m in found]  # fmt: skip
-        show(found, as_json=as_json, text="\n".join(lines))
-
-
-@app.command()
-def weights(as_json: Json = False) -> None:
-    """List weights: what comes with the package, what can be fetched, where files are."""
-    with manners():
-        from tec_xarray._catalogue import weights as listed
-
-        found = listed()
-        lines = [f"{w['weights']:<16}{w['model']:<9}{w['id']}\n{'':<16}{w['where']}"
-                 for w in found]  # fmt: skip
         show(found, as_json=as_json, text="\n".join(lines))
 
 

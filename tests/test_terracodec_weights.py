@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.server
 import os
 import pickle
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +16,7 @@ from tec_numcodecs.models.base import Rate
 from tec_numcodecs.models.terracodec import checkpoint, elic, flextec, fp, tt
 from tec_numcodecs.weights import hub, terracodec
 from tests import terracodec_seeds as seeds
+from tests.loopback_hub import Hub, permissions_count, run, serving
 
 STATES = {
     "fp": seeds.fp_state,
@@ -205,52 +201,12 @@ def test_lam_without_a_checkpoint() -> None:
 # --- a hub on the loopback interface -----------------------------------------------------------
 
 
-class _Hub(http.server.BaseHTTPRequestHandler):
-    files: dict[str, bytes]
-    log: list[tuple[str, str]]
-    truncate = False
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def _answer(self, *, body: bool) -> None:
-        self.log.append((self.command, self.path))
-        data = self.files.get(self.path)
-        if data is None:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(200)
-        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if body:
-            self.wfile.write(data[: len(data) // 2] if self.truncate else data)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def loopback(tmp_path: Path) -> Iterator[tuple[type[_Hub], str]]:
+def loopback(tmp_path: Path) -> Iterator[tuple[type[Hub], str]]:
     """A hub that has one file."""
     data = saved(tmp_path, seeds.fp_state(), "published.pt").read_bytes()
-    place = hub.published("fp", 40)
-    path = f"/{place.repository}/resolve/main/{place.file}"
-    handler = type("Handler", (_Hub,), {"files": {path: data}, "log": []})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield handler, f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving({hub.published("fp", 40): data}) as found:
+        yield found
 
 
 _FETCH = """
@@ -268,19 +224,12 @@ else:
 
 
 def fetched(tmp_path: Path, lam: float, **environment: str) -> str:
-    """Fetch in a process of its own: the hub's client reads its settings at import."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TEC_"))}
-    env |= {"HF_HOME": str(tmp_path / "hub"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    env |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **environment}
-    run = subprocess.run(
-        [sys.executable, "-c", _FETCH, str(lam)], env=env, capture_output=True, text=True,
-        check=False, cwd=Path(__file__).parents[1], timeout=300,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    return run.stdout.strip()
+    done = run(tmp_path, "-c", _FETCH, str(lam), **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
-def test_fetch_once_then_offline(tmp_path: Path, loopback: tuple[type[_Hub], str]) -> None:
+def test_fetch_once_then_offline(tmp_path: Path, loopback: tuple[type[Hub], str]) -> None:
     handler, endpoint = loopback
     first = fetched(tmp_path, 40, HF_ENDPOINT=endpoint)
     assert first.startswith("terracodec-1.0-fp-s2l2a-lambda-40 ")
@@ -290,7 +239,7 @@ def test_fetch_once_then_offline(tmp_path: Path, loopback: tuple[type[_Hub], str
     assert handler.log == []
 
 
-def test_a_file_that_the_hub_lacks(tmp_path: Path, loopback: tuple[type[_Hub], str]) -> None:
+def test_a_file_that_the_hub_lacks(tmp_path: Path, loopback: tuple[type[Hub], str]) -> None:
     message = fetched(tmp_path, 10, HF_ENDPOINT=loopback[1])
     assert message.startswith("WeightsError: could not fetch TerraCodec_v1_FP_S2L2A_lambda-10.pt")
 
@@ -302,7 +251,7 @@ def test_no_network(tmp_path: Path) -> None:
     assert "TEC_WEIGHTS_DIR" in message
 
 
-def test_a_download_that_breaks_off(tmp_path: Path, loopback: tuple[type[_Hub], str]) -> None:
+def test_a_download_that_breaks_off(tmp_path: Path, loopback: tuple[type[Hub], str]) -> None:
     handler, endpoint = loopback
     handler.truncate = True
     assert fetched(tmp_path, 40, HF_ENDPOINT=endpoint).startswith("WeightsError: could not fetch")
@@ -315,3 +264,18 @@ def test_files_put_there_by_hand(tmp_path: Path) -> None:
     saved(tmp_path / "weights", seeds.fp_state(), hub.published("fp", 40).file)
     found = fetched(tmp_path, 40, HF_HUB_OFFLINE="1", TEC_WEIGHTS_DIR=str(tmp_path / "weights"))
     assert found.startswith("terracodec-1.0-fp-s2l2a-lambda-40 ")
+
+
+@pytest.mark.parametrize("place", ["hub", "cache"])
+def test_a_cache_that_cannot_be_written(
+    tmp_path: Path, loopback: tuple[type[Hub], str], place: str
+) -> None:
+    if not permissions_count():
+        pytest.skip("root writes everywhere on this system")
+    (tmp_path / place).mkdir()
+    (tmp_path / place).chmod(0o555)
+    done = run(tmp_path, "-c", _FETCH, "40", without_override=True, HF_ENDPOINT=loopback[1])
+    (tmp_path / place).chmod(0o755)
+    assert done.stdout.startswith("WeightsError: "), done.stderr
+    assert "ermission denied" in done.stdout
+    assert ("HF_HOME" if place == "hub" else "TEC_WEIGHTS_DIR") in done.stdout

@@ -159,7 +159,7 @@ def _inside(directory: Path, place: hub.Published) -> Path:
 
 def _from_file(path: Path, model: str, sensor: Sensor, lam: float | None) -> Choice:
     """Use one file, which must fit the model and the sensor, and has the rate that it has."""
-    if path.suffix not in _SOURCES and _is_ours(path):
+    if path.suffix not in _SOURCES and is_ours(path):
         found = registry.identity(path, digest_of(path), registry.local_name(path))
         kept = registry.keep(path, found.sha256)
         if found.family == "mini":
@@ -196,7 +196,7 @@ def _describe(path: Path, weights: WeightsId) -> Imported:
     return describe(path, weights)
 
 
-def _is_ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
     """Tell a file that can be used as it is from a checkpoint that must be frozen."""
     try:
         registry.identity(path, "")

@@ -102,6 +102,10 @@ def read_source(path: Path) -> dict[str, Tensor]:
         The file cannot be read, is damaged, or holds anything but tensors.
     """
     try:
+        path.open("rb").close()
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}", fix="check the path") from error
+    try:
         if path.suffix == ".safetensors":
             state: object = safetensors.torch.load_file(path)
         else:
@@ -113,9 +117,9 @@ def read_source(path: Path) -> dict[str, Tensor]:
             fix="never load such a file otherwise: it can run code. Ask its author for a plain "
             "state dict",
         ) from error
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}", fix="check the path") from error
-    except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (
+        safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError,
+    ) as error:  # fmt: skip
         raise WeightsError(
             f"{path.name} is damaged: {str(error).splitlines()[0] if str(error) else error!r}",
             fix="download it again",
@@ -143,6 +147,20 @@ def identify(state: Mapping[str, Tensor]) -> str:
         f"a checkpoint with tensors such as {', '.join(sorted(state)[:3])}",
         allowed="TerraCodec 1.0 FP, ELIC, TT or FlexTEC",
     )
+
+
+def checked(state: Mapping[str, Tensor]) -> str:
+    """Tell which architecture a state dict is of, and that it is complete.
+
+    Raises
+    ------
+    WeightsError
+        Of none that we know, or with missing, extra or misshapen tensors: all are listed.
+    """
+    model = identify(state)
+    module, _ = _ARCHITECTURES[model]
+    checkpoint.check(state, module.layout(state), f"TerraCodec {model.upper()}")
+    return model
 
 
 def import_checkpoint(
@@ -183,14 +201,20 @@ def import_checkpoint(
         if source not in KNOWN_SOURCES:
             _log.warning("%s: SHA-256 %s is not one that this version knows", path.name, source)
         state = read_source(path)
-        found = _freeze(state, identify(state), source, name, directory)
-    if model is not None and found.model != model:
-        raise WeightsError(
-            f"{path.name} is a checkpoint of {found.model!r}",
-            allowed=repr(model),
-            fix=f"pass model={found.model!r}, or another file",
-        )
+        kind = identify(state)
+        _check_model(path, kind, model)
+        found = _freeze(state, kind, source, name, directory)
+    _check_model(path, found.model, model)
     return found
+
+
+def _check_model(path: Path, found: str, wanted: str | None) -> None:
+    if wanted is not None and found != wanted:
+        raise WeightsError(
+            f"{path.name} is a checkpoint of {found!r}",
+            allowed=repr(wanted),
+            fix=f"pass model={found!r}, or another file",
+        )
 
 
 def _id_of(path: Path) -> str:
@@ -263,13 +287,13 @@ def _origin(path: Path, metadata: Mapping[str, str] | None) -> _Origin:
 def _freeze(
     state: Mapping[str, Tensor], model: str, source: str, name: str, directory: Path
 ) -> Imported:
-    module, _ = _ARCHITECTURES[model]
-    checkpoint.check(state, module.layout(state), f"TerraCodec {model.upper()}")
+    module, _ = _ARCHITECTURES[checked(state)]
     arrays = {key: value.numpy() for key, value in sorted(module.freeze(state).items())}
     origin = _Origin(FORMAT, model, source, frozen.FREEZER)
     metadata = {FROZEN_KEY: json.dumps(asdict(origin), sort_keys=True)}
     path, digest = _keep(arrays, metadata, directory)
-    _write_atomically(_note(directory, source), json.dumps({"model": model, "sha256": digest}))
+    note = {"id": name, "model": model, "sha256": digest}
+    _write_atomically(_note(directory, source), json.dumps(note))
     return describe(path, WeightsId(name, digest))
 
 
