@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tec_xarray._copy import copy
     from tec_xarray._info import info
     from tec_xarray._stac_errors import CatalogWarning, SourceError
+    from tec_xarray._sweep import Sweep, sweep
     from tec_xarray._verify import Verification, verify
     from tec_xarray._versions import show_versions
     from tec_xarray.archive import resume
@@ -45,6 +46,8 @@ _HOMES = {
     "verify": "tec_xarray._verify",
     "Verification": "tec_xarray._verify",
     "drop_codec": "tec_xarray.encode",
+    "sweep": "tec_xarray._sweep",
+    "Sweep": "tec_xarray._sweep",
     "to_cube": "tec_xarray.layout",
     "from_cube": "tec_xarray.layout",
     "to_bands": "tec_xarray.layout",
@@ -67,6 +70,7 @@ __all__ = [
     "InvalidInput",
     "Report",
     "SourceError",
+    "Sweep",
     "TecError",
     "UnsupportedFormat",
     "Verification",
@@ -81,6 +85,7 @@ __all__ = [
     "open_stac",
     "resume",
     "show_versions",
+    "sweep",
     "to_bands",
     "to_cube",
     "verify",

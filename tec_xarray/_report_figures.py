@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from tec_xarray.metrics import HISTOGRAM_LIMIT, INDEX_STEPS, PEAK, Floats, Tally
 
-# Edges of the bins of a report, in DN. Halves, as errors of integers are whole: 0 has its own bin.
-_UP = (0.5, 1.5, 2.5, 5.5, 10.5, 20.5, 50.5, 100.5, 200.5, 500.5, 1000.5)
-EDGES = (-math.inf, *(-edge for edge in reversed(_UP)), *_UP, math.inf)
+# Widths of the bins of a histogram, in DN. Odd, as errors of integers are whole and 0 is a middle.
+_WIDTHS = (1, 3, 5, 11, 21, 51, 101, 201)
+_EACH_SIDE = 10  # bins, and one more for everything beyond
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Histogram:
     Attributes
     ----------
     edges : tuple of float
-        Of the bins, in DN; the outermost are infinite.
+        Of the bins, in DN: all as wide, but the outermost, which are infinite.
     counts : dict of tuple of int
         For each band, and ``"all"``: samples in each bin.
     """
@@ -195,14 +195,20 @@ def worst_chunk(tally: Tally, shape: Sequence[int], chunks: Sequence[int]) -> Ch
 
 
 def histogram_of(bands: Sequence[str], tally: Tally) -> Histogram:
-    """Gather the fine histogram into the bins of a report."""
+    """Gather the fine histogram into equal bins, as wide as 99 % of all errors need."""
+    total = tally.histogram.sum(axis=0)
+    reach = _within(total, math.inf, 0.99)
+    fitting = [width for width in _WIDTHS if (_EACH_SIDE + 0.5) * width >= reach]
+    width = fitting[0] if fitting else _WIDTHS[-1]
+    middle = (np.arange(-_EACH_SIDE, _EACH_SIDE + 2) - 0.5) * width
+    edges = (-math.inf, *(float(edge) for edge in middle), math.inf)
     errors = np.arange(-HISTOGRAM_LIMIT, HISTOGRAM_LIMIT + 1)
-    bins = np.searchsorted(EDGES, errors) - 1
+    bins = np.searchsorted(edges, errors) - 1
     counts = {}
-    for band, row in zip([*bands, "all"], [*tally.histogram, tally.histogram.sum(0)], strict=True):
-        sums = np.bincount(bins, weights=row, minlength=len(EDGES) - 1)
+    for band, row in zip([*bands, "all"], [*tally.histogram, total], strict=True):
+        sums = np.bincount(bins, weights=row, minlength=len(edges) - 1)
         counts[band] = tuple(int(n) for n in sums)
-    return Histogram(EDGES, counts)
+    return Histogram(edges, counts)
 
 
 def psnr_of(mean_square: float) -> float:
@@ -211,7 +217,10 @@ def psnr_of(mean_square: float) -> float:
 
 
 def _within(histogram: NDArray[Any], largest: float, share: float = 0.95) -> float:
-    """Return the smallest whole number that this share of the magnitudes does not exceed."""
+    """Return the smallest whole number that this share of the magnitudes does not exceed.
+
+    `largest` stands for what the outermost bins do not tell.
+    """
     middle = len(histogram) // 2
     size = histogram[middle:].copy()
     size[1:] += histogram[:middle][::-1]

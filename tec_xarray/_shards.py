@@ -33,7 +33,7 @@ def chunks_of(array: AnyArray, data: bytes) -> list[bytes | None]:
     size = 16 * count + 4
     if len(data) < size:
         raise CorruptChunk(f"a shard of {len(data)} bytes", allowed=f"its index alone has {size}")
-    raw = data[-size:] if _at_end(array) else data[:size]
+    raw = data[-size:] if index_at_end(array) else data[:size]
     (stored,) = struct.unpack("<I", raw[-4:])
     if crc32c(raw[:-4]) != stored:
         raise CorruptChunk(
@@ -52,7 +52,8 @@ def chunks_of(array: AnyArray, data: bytes) -> list[bytes | None]:
     return found
 
 
-def _at_end(array: AnyArray) -> bool:
+def index_at_end(array: AnyArray) -> bool:
+    """Tell whether the index of a shard is its end or its beginning."""
     codecs = array.metadata.to_dict()["codecs"]
     for codec in codecs if isinstance(codecs, (list, tuple)) else ():
         if isinstance(codec, dict) and codec.get("name") == "sharding_indexed":

@@ -52,6 +52,29 @@ def find_stored(
     InvalidInput
         The store is not known, cannot be opened or does not have that array.
     """
+    root, array = find_array(
+        data, cube, store=store, group=group, storage_options=storage_options
+    )
+    own = array.nbytes_stored()
+    everything = _tree_bytes(root)
+    return Stored(
+        bytes=own,
+        other_bytes=everything - own,
+        dtype=np.dtype(array.dtype),
+        chunks=tuple(array.chunks),
+        codec=configuration(array),
+    )
+
+
+def find_array(
+    data: xr.Dataset,
+    cube: xr.DataArray,
+    *,
+    store: Any,
+    group: str | None,
+    storage_options: dict[str, Any] | None,
+) -> tuple[zarr.Group, zarr.Array[Any]]:
+    """Open the group and the array behind a variable; as `find_stored`."""
     place = store if store is not None else data.encoding.get("tec_store")
     place = data.encoding.get("source") if place is None else place
     if place is None:
@@ -74,15 +97,7 @@ def find_stored(
             allowed="the whole array, as it was opened",
             fix="report on the whole cube, or compress the part to a store of its own",
         )
-    own = array.nbytes_stored()
-    everything = _tree_bytes(root)
-    return Stored(
-        bytes=own,
-        other_bytes=everything - own,
-        dtype=np.dtype(array.dtype),
-        chunks=tuple(array.chunks),
-        codec=configuration(array),
-    )
+    return root, array
 
 
 def _tree_bytes(group: zarr.Group) -> int:

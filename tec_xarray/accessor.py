@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 if TYPE_CHECKING:
+    from tec_xarray._sweep import Sweep
+    from tec_xarray.plots import Plots
     from tec_xarray.report import Report
 
 
@@ -55,6 +57,19 @@ class TecAccessor:
         from tec_xarray.report import compare
 
         return compare(_dataset(self._data), original, **settings)
+
+    def sweep(self, **settings: Any) -> Sweep:
+        """Try several settings on one chunk, in memory; see `tec_xarray.sweep`."""
+        from tec_xarray._sweep import sweep
+
+        return sweep(self._data, **settings)
+
+    @property
+    def plot(self) -> Plots:
+        """Pictures, before and after compression; see `tec_xarray.plots`."""
+        from tec_xarray.plots import Plots
+
+        return Plots(self._data)
 
 
 def _dataset(data: xr.Dataset | xr.DataArray) -> xr.Dataset:

@@ -14,7 +14,6 @@ import xarray as xr
 from PIL import Image
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray import plots, to_cube
 from tec_xarray.tutorial import SCENES, open_dataset
 
 
@@ -55,62 +54,6 @@ def test_what_ships_is_small_and_attributed() -> None:
 def test_no_such_scene(settings: dict[str, str]) -> None:
     with pytest.raises(InvalidInput, match=next(iter(settings.values()))):
         open_dataset(**settings)
-
-
-def cube() -> xr.DataArray:
-    return to_cube(open_dataset())["reflectance"].isel(y=slice(0, 60), x=slice(0, 60))
-
-
-@pytest.mark.parametrize("composite", list(plots.COMPOSITES))
-def test_side_by_side(composite: str, tmp_path: Path) -> None:
-    original = cube()
-    wrong = original.copy(deep=True)
-    wrong[2, :, 10:20, 10:20] += 300
-    figure = plots.side_by_side(
-        original, {"same": original, "other": wrong}, date=2, composite=composite, title="title"
-    )
-    panels = [axes for axes in figure.axes if axes.images]
-    titles = [axes.get_title() for axes in panels]
-    assert titles[:2] == [f"original, {composite}", "same"]
-    errors = [axes.images[0].get_array() for axes in panels if "error" in axes.get_title()]
-    assert errors[0].max() == 0
-    assert errors[1][10:20, 10:20].min() == 300
-    assert errors[1].sum() == 300 * 100
-    labels = [axes.get_ylabel() for axes in figure.axes]
-    assert sum("DN" in label for label in labels) == 2
-    first, second = (axes.images[0].get_array() for axes in panels[:2])
-    np.testing.assert_array_equal(first, second)
-    assert 0.2 < first.mean() < 0.8
-    figure.savefig(tmp_path / "a.png")
-    assert Image.open(tmp_path / "a.png").size[0] > 800
-
-
-def test_missing_pixels_are_grey_and_do_not_stretch() -> None:
-    holed = cube().copy(deep=True)
-    holed[:, :, :30] = 0
-    shown = plots.side_by_side(holed, {"a": holed}).axes[0].images[0].get_array()
-    assert (shown[:30] == 0.5).all()
-    assert shown[30:].std() > 0.1
-
-
-def test_reflectance_is_drawn_in_dn() -> None:
-    original = cube().astype("float32") / 1e4
-    other = original + 0.01
-    figure = plots.side_by_side(original, {"a": other}, scale=1e-4)
-    error = next(a for a in figure.axes if "error" in a.get_title()).images[0].get_array()
-    np.testing.assert_allclose(error, 100, rtol=1e-3)
-
-
-def test_plots_refuse() -> None:
-    original = cube()
-    for data, decoded, settings, message in [
-        (original, {}, {}, "at least one"),
-        (original.isel(band=[0]), {"a": original.isel(band=[0])}, {}, "B04, B03, B02"),
-        (original, {"a": original}, {"composite": "x-ray"}, "x-ray"),
-        (original, {"a": original.isel(x=slice(5))}, {}, "shapes"),
-    ]:
-        with pytest.raises(InvalidInput, match=message):
-            plots.side_by_side(data, decoded, **settings)
 
 
 def test_the_demo(tmp_path: Path) -> None:

@@ -274,6 +274,11 @@ def test_tables() -> None:
     assert list(histogram) == [*BANDS, "all"]
     assert histogram["all"].sum() == report.total.samples
     assert histogram.loc[0.0, "B02"] == report.histogram.counts["B02"][11]
+    inner = np.diff(report.histogram.edges[1:-1])
+    assert len(inner) == 21
+    assert set(inner) == {inner[0]}
+    beyond = report.histogram.counts["all"]
+    assert beyond[0] + beyond[-1] <= 0.01 * report.total.samples
     assert report.to_dataframe("index").empty
     with pytest.raises(InvalidInput, match="'month'"):
         report.to_dataframe("month")
