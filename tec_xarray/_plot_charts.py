@@ -261,7 +261,7 @@ def histogram(
     axes.barh(range(len(share)), share, color=look.lines[0], height=0.85)
     axes.set_yticks(range(len(share)), [name.replace(" DN", "") for name in names], fontsize=8)
     axes.set_xlabel("samples (%)")
-    axes.set_ylabel("error (DN, reflectance x 10,000)")
+    axes.set_ylabel("error, decoded minus original (DN, reflectance x 10,000)")
     grid(axes, look)
     axes.grid(visible=False, axis="y")
     row = next(r for r in (*report.bands, report.total) if r.label == band)

@@ -113,7 +113,7 @@ def test_every_picture(theme: str, stored: tuple[xr.Dataset, xr.Dataset]) -> Non
     before = dict(mpl.rcParams)
     colours = THEMES[theme]
     for name, figure in all_pictures(stored, theme).items():
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         assert figure.get_facecolor()[:3] == to_rgb(colours.background), name
         used, page = figure.get_tightbbox(), figure.bbox_inches
         assert page.x0 - 0.01 <= used.x0, name
