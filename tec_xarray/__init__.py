@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tec_xarray._append import append
     from tec_xarray._copy import copy
     from tec_xarray._info import info
+    from tec_xarray._reconstruct import reconstruct
     from tec_xarray._stac_errors import CatalogWarning, SourceError
     from tec_xarray._sweep import Sweep, sweep
     from tec_xarray._verify import Verification, verify
@@ -51,6 +52,7 @@ _HOMES = {
     "to_cube": "tec_xarray.layout",
     "from_cube": "tec_xarray.layout",
     "to_bands": "tec_xarray.layout",
+    "reconstruct": "tec_xarray._reconstruct",
     "compare": "tec_xarray.report",
     "Report": "tec_xarray.report",
     "open_stac": "tec_xarray.stac",
@@ -83,6 +85,7 @@ __all__ = [
     "from_cube",
     "info",
     "open_stac",
+    "reconstruct",
     "resume",
     "show_versions",
     "sweep",

@@ -28,6 +28,12 @@ class TecAccessor:
 
         return compress(self._data, **settings)
 
+    def reconstruct(self, **settings: Any) -> xr.Dataset:
+        """Give back what would be read, storing nothing; see `tec_xarray.reconstruct`."""
+        from tec_xarray._reconstruct import reconstruct
+
+        return reconstruct(self._data, **settings)
+
     def to_cube(self, **settings: Any) -> xr.Dataset:
         """Gather the bands into one (time, band, y, x) variable; see `tec_xarray.to_cube`."""
         from tec_xarray.layout import to_cube
