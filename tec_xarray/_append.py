@@ -8,7 +8,7 @@ the block is coded once, from the exact values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,9 @@ import xarray as xr
 from zarr.core.sync import sync
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray._block import tail_of
+from tec_xarray._block import make_tail, tail_of
 from tec_xarray._journal import Journal
-from tec_xarray._place import AnyArray, Place, block_shape
+from tec_xarray._place import AnyArray, Place, block_shape, is_transaction
 from tec_xarray._run import How
 from tec_xarray._template import reconsolidate, stored_values
 from tec_xarray.archive import Archive, go, interrupted, mark_like
@@ -89,6 +89,11 @@ def append(
         journal.note(append={"from": first, "to": stop, "dates": dates})
     journal.grow(-(-stop // block[0]))
     tail = f"tail_{first}"
+    if first % block[0]:
+        make_tail(archive.array, tail)
+    if is_transaction(place.store):
+        # It takes nothing behind the end, and shows nothing before the commit.
+        list(_grow(archive, marked, values, stop))
     jobs = list(archive.jobs(stop, first, lossless_tail=True, tail=tail))
     how = How(retries, resources, progress)
     go(archive, marked, jobs, journal, how, origin=(first, 0, 0), label="append")
@@ -221,16 +226,24 @@ def _commit(
     archive: Archive, marked: xr.Dataset, values: Mapping[str, Any], first: int, stop: int
 ) -> None:
     """Make new dates visible, the coordinates first and the cube last. Can be repeated."""
+    for name, array, axis in _grow(archive, marked, values, stop):
+        if name in values:
+            array[(slice(None),) * axis + (slice(first, stop),)] = values[name]
+
+
+def _grow(
+    archive: Archive, marked: xr.Dataset, values: Mapping[str, Any], stop: int
+) -> Iterator[tuple[str, AnyArray, int]]:
+    """Change the length of everything that belongs to dates; yields each, and its axis of time."""
     time = str(cube_of(marked).dims[0])
     for name in [*values, *archive.notes["beside"], archive.variable]:
-        axis = marked.variables[name].dims.index(time) if time in marked[name].dims else None
-        if axis is None:
+        if time not in marked[name].dims:
             continue
+        axis = marked.variables[name].dims.index(time)
         array = archive.place.array(name, "r+")
         if array.shape[axis] < stop:
             array.resize(tuple(stop if i == axis else n for i, n in enumerate(array.shape)))
-        if name in values:
-            array[(slice(None),) * axis + (slice(first, stop),)] = values[name]
+        yield name, array, axis
 
 
 def _remove(array: AnyArray, tail: str) -> None:

@@ -16,8 +16,11 @@ import numpy as np
 import zarr
 import zarr.storage
 from numpy.typing import NDArray
+from zarr.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
+from tec_xarray._handles import Handles
 from tec_xarray._journal import ERRORS, JOURNAL, Done, Journal
 from tec_xarray._place import (
     AnyArray,
@@ -59,6 +62,8 @@ class Job:
         The promise, in DN.
     tail : str or None
         Where copies of blocks with older dates are kept until all is done.
+    run : str
+        What all jobs of a run have in common, and no other.
     """
 
     place: Place
@@ -70,6 +75,11 @@ class Job:
     scaling: Scaling
     max_error: float | None = None
     tail: str | None = None
+    run: str = ""
+
+    def handles(self, mode: str = "r+") -> Handles:
+        """Return what is open of the archive."""
+        return Handles.of(self.place, self.run, mode)
 
     def region(self, block: tuple[int, ...]) -> Region:
         """Where the block is in the cube."""
@@ -101,12 +111,13 @@ def write_block(job: Job, values: NDArray[Any], beside: Mapping[str, NDArray[Any
         What was read back is not what was promised, or the older dates of the block are damaged.
     """
     start = time.perf_counter()
-    journal = Journal(job.place, mode="r+")
+    opened = job.handles()
+    journal = Journal(job.place) if opened.journal is None else opened.journal
     known = journal.find(job.index)
     first, new, stop = job.dates
     if known is not None and known.dates == stop - first and known.lossless == job.lossless:
         return replace(known, again=True)  # a worker died after this block, or a scheduler forgot
-    array = job.place.array(job.variable, mode="r+")
+    array = opened.array(job.variable)
     values = np.asarray(values)
     if new > first:
         old = _older(job, array, known)
@@ -225,7 +236,7 @@ def _filler(array: AnyArray, job: Job) -> Any:
 
 def _write_beside(job: Job, name: str, values: NDArray[Any], block: tuple[int, ...]) -> None:
     """Write the same part of a variable without bands. Lossless: what is there may be read."""
-    array = job.place.array(name, mode="r+")
+    array = job.handles().array(name)
     _, _, y, x = job.region(block)
     if array.ndim == 2:
         array[y, x] = values
@@ -271,6 +282,13 @@ def tail_of(array: AnyArray, name: str) -> AnyArray:
     path = "/".join(part for part in (parent, JOURNAL, name) if part)
     place = zarr.storage.StorePath(array.store_path.store, path)
     return zarr.Array(zarr.AsyncArray(metadata=array.metadata, store_path=place))
+
+
+def make_tail(array: AnyArray, name: str) -> None:
+    """Make that array, with the metadata of the cube, so that anybody can read what is in it."""
+    tail = tail_of(array, name)
+    for key, buffer in tail.metadata.to_buffer_dict(default_buffer_prototype()).items():
+        sync((tail.store_path / key).set(buffer))
 
 
 def _check_promise(job: Job, errors: NDArray[np.float64]) -> None:

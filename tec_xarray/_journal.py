@@ -72,8 +72,10 @@ class Done(Result):
 class Journal:
     """The journal of the archive at a place."""
 
-    def __init__(self, place: Place, *, mode: str = "r") -> None:
-        self._group = _open(place, mode)
+    def __init__(self, place: Place, *, mode: str = "r", group: Any = None) -> None:
+        # `group` is that of the journal, where it is open already.
+        found = place.open(mode=mode).get(JOURNAL) if group is None else group
+        self._group = _checked(found, place)
         self.state: AnyArray = self._array("state")
         self.digests: AnyArray = self._array("digest")
         self.errors: AnyArray = self._array("errors")
@@ -171,8 +173,7 @@ def has_journal(place: Place) -> bool:
     return JOURNAL in place.open()
 
 
-def _open(place: Place, mode: str) -> zarr.Group:
-    group = place.open(mode=mode).get(JOURNAL)
+def _checked(group: Any, place: Place) -> zarr.Group:
     if not isinstance(group, zarr.Group):
         raise InvalidInput(
             f"{place.label} has no journal",

@@ -64,8 +64,12 @@ class Place:
         Raises
         ------
         InvalidInput
-            There is none.
+            There is none, or it is to be written and cannot.
         """
+        if mode != "r" and getattr(self.store, "read_only", False):
+            raise InvalidInput(
+                f"{self.store!s} is open for reading only", fix="open the store for writing"
+            )
         try:
             return zarr.open_group(
                 self.store,
@@ -179,6 +183,11 @@ def write_object(array: AnyArray, key: str, data: bytes) -> None:
 def remove_object(array: AnyArray, key: str) -> None:
     """Remove an object of an array, if it is there."""
     sync((array.store_path / key).delete())
+
+
+def is_transaction(store: Any) -> bool:
+    """Tell whether what is written shows after a commit only, all at once: icechunk's sessions."""
+    return type(store).__module__.partition(".")[0] == "icechunk"
 
 
 def digest(data: bytes | None) -> bytes:

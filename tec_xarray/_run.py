@@ -17,6 +17,7 @@ import numpy as np
 from tec_numcodecs.errors import InvalidInput, TecError
 from tec_xarray._block import Job, write_block
 from tec_xarray._journal import Result
+from tec_xarray._place import is_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -286,12 +287,14 @@ def _check_cluster(client: Any, work: Work, how: How) -> int:
                 fix=f"start workers with it: LocalCluster(resources={{{name!r}: {amount}}}), or "
                 f"dask worker --resources '{name}={amount}'",
             )
-    if _in_memory(work.jobs[0].place.store):
+    store = work.jobs[0].place.store
+    if _in_memory(store) or is_transaction(store):
         import os
 
         if set(client.run(os.getpid).values()) - {os.getpid()}:
+            what = "a session" if is_transaction(store) else "in the memory"
             raise InvalidInput(
-                f"{work.jobs[0].place.store!s} is in the memory of this process",
+                f"{store!s} is {what} of this process",
                 allowed="a store that every worker can reach",
                 fix="write to a path or an object store, or use Client(processes=False)",
             )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tec_numcodecs import chunk
 from tec_numcodecs.errors import InvalidInput, TecError
 from tec_xarray._block import Job, measure
-from tec_xarray._journal import Done, Journal, Result, has_journal
+from tec_xarray._journal import Done, Result, has_journal
 from tec_xarray._place import (
     Index,
     Place,
@@ -172,9 +172,10 @@ def check_block(
     job: Job, values: NDArray[Any] | None, beside: Mapping[str, NDArray[Any]]
 ) -> Checked:
     """Check one block; with its original values, its errors, too. Runs on a worker."""
-    array = job.place.array(job.variable)
-    known = Journal(job.place).find(job.index) if has_journal(job.place) else None
-    if known is None and has_journal(job.place):
+    opened = job.handles("r")
+    array = opened.array(job.variable)
+    known = opened.journal.find(job.index) if opened.journal is not None else None
+    if known is None and opened.journal is not None:
         return Checked(job.index, 0, 0, True, ())
     data = read_object(array, block_key(array, job.index))
     problems = list(_bytes_of(array, data, known))
@@ -239,8 +240,9 @@ def _compare(found: NDArray[np.float64], known: Done | None) -> Iterator[str]:
 
 
 def _equal(job: Job, name: str, part: NDArray[Any]) -> Iterator[str]:
-    array = job.place.array(name)
-    _, _, y, x = job.region(block_shape(job.place.array(job.variable)))
+    opened = job.handles("r")
+    array = opened.array(name)
+    _, _, y, x = job.region(block_shape(opened.array(job.variable)))
     region = (y, x) if part.ndim == 2 else (slice(job.dates[1], job.dates[2]), y, x)
     try:
         stored = np.asarray(array[region])

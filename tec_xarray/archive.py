@@ -14,6 +14,7 @@ read back in one task; whatever has an entry is never encoded again.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -98,6 +99,7 @@ class Archive:
         """List blocks from date `new` on, of a cube of `dates` dates."""
         block = block_shape(self.array)
         shape = (dates, *self.array.shape[1:])
+        run = uuid.uuid4().hex
         for t in range(new // block[0], -(-dates // block[0])):
             first, stop = t * block[0], min((t + 1) * block[0], dates)
             for y in range(-(-shape[2] // block[2])):
@@ -112,6 +114,7 @@ class Archive:
                         scaling=scaling(self.codec),
                         max_error=self.codec["max_error"],
                         tail=tail,
+                        run=run,
                     )
 
     def check_complete(self) -> None:
