@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs import container, lossless, mask, residual
+from tec_numcodecs import coding, container, lossless, mask, residual
 from tec_numcodecs.config import CodecConfig
-from tec_numcodecs.container import Chunk, Header, Mode, ModelHeader, Section
+from tec_numcodecs.container import Chunk, Header, Mode, Section
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, WeightsError
 from tec_numcodecs.models import registry
-from tec_numcodecs.models.base import Geometry, Latents, Model, Rate
+from tec_numcodecs.models.base import Geometry, Model, Rate
 from tec_numcodecs.options import get_options
 from tec_numcodecs.pixels import Masks, Samples, avoid_nodata, from_dn, is_integer, nodata_of, to_dn
 from tec_numcodecs.sensors import get_sensor
@@ -56,7 +56,7 @@ def encode(arrays: Sequence[Samples], config: CodecConfig) -> list[bytes]:
         If the model's weights are missing.
     """
     found: list[bytes | None] = [None] * len(arrays)
-    pending: list[tuple[int, Samples, Masks, NDArray[np.int32]]] = []
+    pending: dict[int, coding.Task] = {}
     for i, array in enumerate(arrays):
         samples = check_samples(array, config)
         masks = Masks.of(samples, config.nodata)
@@ -68,14 +68,17 @@ def encode(arrays: Sequence[Samples], config: CodecConfig) -> list[bytes]:
         elif config.lossless and not _reversible(samples, config):
             found[i] = _without_model(samples, config)
         else:
-            pending.append((i, samples, masks, to_dn(samples, invalid, config)))
-    for start in range(0, len(pending), batch := get_options().batch_size):
-        part = pending[start : start + batch]
-        coded = _encode_with_model([dn for *_, dn in part], config)
-        for (i, samples, masks, _), (model_header, payload) in zip(part, coded, strict=True):
-            sections = _mask_sections(masks) | {Section.LATENTS: payload}
-            chunk = Chunk(_header(Mode.MODEL, samples, config, model_header), sections)
-            found[i] = _smallest(_bounded(chunk, samples, masks, config), samples, config)
+            dn = to_dn(samples, invalid, config)
+            header = _header(Mode.MODEL, samples, config)
+            pending[i] = coding.Task(samples, invalid, dn, header, _mask_sections(masks))
+    order = list(pending)
+    for start in range(0, len(order), batch := get_options().batch_size):
+        part = [pending[i] for i in order[start : start + batch]]
+        coded = coding.encode(part, config)
+        for i, task, (model, payload) in zip(order[start:], part, coded, strict=False):
+            sections = task.masks | {Section.LATENTS: payload}
+            chunk = Chunk(replace(task.header, model=model), sections)
+            found[i] = _smallest(_bounded(chunk, task, config), task.samples, config)
     return [data for data in found if data is not None]
 
 
@@ -189,9 +192,7 @@ def _reversible(samples: Samples, config: CodecConfig) -> bool:
     return exact and is_integer(samples.dtype, config.scale, config.offset)
 
 
-def _header(
-    mode: Mode, samples: Samples, config: CodecConfig, model: ModelHeader | None = None
-) -> Header:
+def _header(mode: Mode, samples: Samples, config: CodecConfig) -> Header:
     t, c, h, w = samples.shape
     dtype = samples.dtype.newbyteorder("<") if samples.dtype.byteorder == "=" else samples.dtype
     return Header(
@@ -203,7 +204,6 @@ def _header(
         scale=config.scale,
         offset=config.offset,
         nodata=config.nodata,
-        model=model,
     )
 
 
@@ -212,34 +212,7 @@ def _mask_sections(masks: Masks) -> dict[Section, bytes]:
     return {section: mask.encode(m) for section, m in pairs if m is not None}
 
 
-def _encode_with_model(
-    cubes: Sequence[NDArray[np.int32]], config: CodecConfig
-) -> list[tuple[ModelHeader, bytes]]:
-    """Latents of cubes (T, C, H, W) whose bands are in the array's order."""
-    model = registry.load(config.model, config.weights)
-    order = np.argsort(config.band_indices())
-    geometries = [config.geometry(_shape(cube)) for cube in cubes]
-    rates = [config.rate()] * len(cubes)
-    sorted_cubes = [np.ascontiguousarray(cube[:, order]) for cube in cubes]
-    latents = model.analysis(sorted_cubes, geometries, rates)
-    payloads = model.entropy_encode(latents)
-    return [
-        (
-            ModelHeader(
-                name=config.model,
-                weights=config.weights.prefix,
-                rate_index=item.rate.index,
-                quality=item.rate.quality,
-                exact=model.synthesis_kind == "exact",
-                symbols_crc=_symbols_crc(item),
-            ),
-            payload,
-        )
-        for item, payload in zip(latents, payloads, strict=True)
-    ]
-
-
-def _bounded(chunk: Chunk, samples: Samples, masks: Masks, config: CodecConfig) -> bytes | None:
+def _bounded(chunk: Chunk, task: coding.Task, config: CodecConfig) -> bytes | None:
     """The bytes of a chunk, with a residual where a bound is promised; None if it can't be kept.
 
     The bound is checked on what a decoder makes of the very bytes.
@@ -247,11 +220,11 @@ def _bounded(chunk: Chunk, samples: Samples, masks: Masks, config: CodecConfig) 
     bounds = config.bounds()
     if bounds is None or config.lossless:
         return container.write(chunk)
+    samples, invalid = task.samples, task.invalid
     bound = np.array(bounds)
     limits = bound[:, None, None]
     # Floats: a little less than the bound allows, so that rounding to binary32 stays within it.
     steps = 2 * np.floor(bound) + 1 if samples.dtype.kind in "iu" else 2 * bound * (1 - 2.0**-9)
-    invalid = masks.union(samples.shape)
     (decoded,) = decode([container.write(chunk)], config)
     if (steps > 0).all():
         q = residual.quantise(np.where(invalid, 0, samples), np.where(invalid, 0, decoded), steps)
@@ -277,10 +250,6 @@ def _smallest(coded: bytes | None, samples: Samples, config: CodecConfig) -> byt
 def _without_model(samples: Samples, config: CodecConfig) -> bytes:
     sections = {Section.SAMPLES: lossless.encode(samples)}
     return container.write(Chunk(_header(Mode.LOSSLESS, samples, config), sections))
-
-
-def _symbols_crc(latents: Latents) -> int:
-    return container.crc32c(np.ascontiguousarray(latents.symbols, np.dtype("<i4")).data)
 
 
 # -- decoding ---------------------------------------------------------------------------------
@@ -351,7 +320,7 @@ def _decode_with_model(model: Model, chunks: Sequence[Chunk]) -> list[NDArray[np
             fix="the chunk is damaged, or belongs to another array",
         ) from error
     for item, check in zip(latents, checks, strict=True):
-        found = _symbols_crc(item)
+        found = coding.symbols_crc(item)
         if found != check:
             raise CorruptChunk(
                 f"checksum {found:08x} over the decoded symbols",
@@ -392,8 +361,3 @@ def _apply_masks(chunk: Chunk, samples: Samples) -> NDArray[np.bool_]:
         samples[where] = np.nan
         masked |= where
     return masked
-
-
-def _shape(array: NDArray[np.generic]) -> Shape:
-    t, c, h, w = array.shape
-    return t, c, h, w

@@ -22,12 +22,14 @@ class TecCodec(Codec):
     **settings
         As for :meth:`tec_numcodecs.config.CodecConfig.parse`: ``model``, ``lam``, ``quality``,
         ``weights``, ``nearest``, ``sensor``, ``bands``, ``units``, ``scale``, ``offset``,
-        ``nodata``, ``max_error``.
+        ``nodata``, ``max_error``, ``psnr``, ``bpppb``.
 
     Raises
     ------
     InvalidInput
         If a setting is not allowed.
+    UnsupportedFormat
+        If there is no such setting.
 
     Examples
     --------
@@ -41,7 +43,7 @@ class TecCodec(Codec):
     codec_id = CODEC_NAME
 
     def __init__(self, **settings: Any) -> None:
-        self._config = CodecConfig.parse(**settings)
+        self._config = CodecConfig.from_json(settings)
 
     @property
     def config(self) -> CodecConfig:
@@ -119,6 +121,8 @@ def _arguments(config: CodecConfig) -> str:
     """Settings as they would be typed, for representations."""
     bound = "" if config.max_error is None else f"max_error={config.max_error!r}"
     rate = bound if config.lam is None else f"lam={config.lam:g}"
+    if config.target is not None:
+        rate = f"{config.target.kind}={config.target.value:g}"
     quality = f", quality={config.quality}" if config.quality else ""
     rates = f", {rate}" if rate else ""
     return f"model={config.model!r}{rates}{quality}, weights={config.weights.id!r}"

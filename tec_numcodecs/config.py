@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from tec_numcodecs.container import MODELS
-from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.errors import InvalidInput, UnsupportedFormat
 from tec_numcodecs.models.base import Geometry, Rate
 from tec_numcodecs.models.mini.quantiser import rate_index_of, rate_index_of_step
 from tec_numcodecs.sensors import Sensor, get_sensor
+from tec_numcodecs.target import RANGES, Kind, Target
 from tec_numcodecs.weights.obtain import Weights, choose
 from tec_numcodecs.weights.registry import WeightsId
 
@@ -55,6 +58,8 @@ class CodecConfig:
     max_error : float, tuple of float, or None
         Promised bound on the error of every valid pixel, in the array's own units; one for each
         band if it is a tuple. 0 is lossless.
+    target : Target or None
+        What the rate of each chunk is chosen for, in the place of `lam`.
     """
 
     model: str
@@ -68,6 +73,7 @@ class CodecConfig:
     offset: float
     nodata: float | None
     max_error: float | tuple[float, ...] | None
+    target: Target | None = None
 
     @classmethod
     def parse(
@@ -85,12 +91,15 @@ class CodecConfig:
         offset: float = 0.0,
         nodata: float | str | None = "default",
         max_error: float | Iterable[float] | None = None,
+        psnr: float | None = None,
+        bpppb: float | None = None,
     ) -> Self:
         """Check arguments as a user or JSON metadata gives them.
 
         `weights` and `nearest` are those of :func:`tec_numcodecs.weights.obtain.choose`: published
         weights named by their family are fetched and frozen here, once; metadata name them by
-        their digest and need no file.
+        their digest and need no file. `psnr` and `bpppb` are targets, see
+        :class:`tec_numcodecs.target.Target`.
 
         Raises
         ------
@@ -108,16 +117,18 @@ class CodecConfig:
             nodata = _DEFAULT_NODATA[units]
         bound = _parse_max_error(max_error, len(names))
         lam = None if lam is None else _parse_number("lam", lam)
+        target = _parse_target(psnr, bpppb, lam, bound)
         tokens = _parse_quality(quality, model)
         choice = choose(weights, model, known, lam=lam, nearest=nearest)
         if choice.weights.family == "mini":
-            lam = _parse_lam(lam, bound)
+            lam = None if target is not None else _parse_lam(lam, bound)
         else:
             lam = choice.lam
             tokens = tokens or (_TOKENS if model == "flextec" else None)
             _check_float_synthesis(
                 choice.weights, bound, stated=not isinstance(weights, (WeightsId, Mapping))
             )
+            _check_one_rate(choice.weights, target)
         config = cls(
             model=model,
             lam=lam,
@@ -130,13 +141,39 @@ class CodecConfig:
             offset=_parse_number("offset", offset),
             nodata=_parse_nodata(nodata),
             max_error=bound,
+            target=target,
         )
-        config.rate()
+        if target is None:
+            config.rate()
         return config
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> Self:
+        """Check settings whose names are not known to be ours, as those of an array's metadata.
+
+        Raises
+        ------
+        InvalidInput
+            For a value that is not allowed.
+        UnsupportedFormat
+            For a key that this version does not know.
+        """
+        known = inspect.signature(cls.parse).parameters
+        unknown = sorted(map(str, set(settings) - set(known)))
+        if unknown:
+            close = difflib.get_close_matches(unknown[0], known, n=1)
+            raise UnsupportedFormat(
+                f"the setting {', '.join(map(repr, unknown))}",
+                allowed=", ".join(known),
+                fix=(f"did you mean {close[0]!r}? " if close else "")
+                + "A newer tec-xarray may know it: pip install -U tec-xarray",
+            )
+        return cls.parse(**settings)
 
     def to_json(self) -> dict[str, Any]:
         """Complete JSON form; ``parse(**to_json())`` gives an equal configuration."""
-        return {
+        target = {} if self.target is None else {self.target.kind: self.target.value}
+        return target | {
             "model": self.model,
             "lam": self.lam,
             "quality": self.quality,
@@ -166,7 +203,7 @@ class CodecConfig:
         return (self.max_error,) * len(self.bands)
 
     def rate(self) -> Rate:
-        """Rate at which chunks are coded.
+        """Rate at which chunks are coded, where there is no target.
 
         Where only a bound is given, the rate that makes model and residual together smallest: a
         step as wide as what the bound allows, but not below the noise that scenes have anyway.
@@ -237,6 +274,35 @@ def _parse_lam(lam: float | None, max_error: float | tuple[float, ...] | None) -
     return lam
 
 
+def _parse_target(
+    psnr: object, bpppb: object, lam: object, max_error: float | tuple[float, ...] | None
+) -> Target | None:
+    given = {"psnr": psnr, "bpppb": bpppb, "lam": lam}
+    names = [name for name, value in given.items() if value is not None]
+    if names in ([], ["lam"]):
+        return None
+    if len(names) > 1:
+        raise InvalidInput(
+            " and ".join(names), allowed="one of psnr, bpppb and lam", fix="leave the others out"
+        )
+    kind: Kind = "psnr" if psnr is not None else "bpppb"
+    if max_error == 0 or (max_error is not None and kind == "bpppb"):
+        raise InvalidInput(
+            f"{kind} with max_error",
+            allowed="a bound goes with lam, with psnr (then both hold), or alone",
+            fix="choose which of the two is to be promised",
+        )
+    value = _parse_number(kind, given[kind])
+    low, high = RANGES[kind]
+    if not low <= value <= high:
+        raise InvalidInput(
+            f"{kind}={value:g}",
+            allowed=f"{low:g} to {high:g} " + {"psnr": "dB", "bpppb": "bits"}[kind],
+            fix="pass psnr=45 or bpppb=0.2 for a start, max_error=0 for lossless",
+        )
+    return Target(kind, value)
+
+
 def _parse_quality(quality: object, model: str) -> int | None:
     if quality is None:
         return None
@@ -249,6 +315,16 @@ def _parse_quality(quality: object, model: str) -> int | None:
     if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= _TOKENS:
         raise InvalidInput(f"quality={quality!r}", allowed="whole numbers from 1 to 16")
     return quality
+
+
+def _check_one_rate(weights: WeightsId, target: Target | None) -> None:
+    """Refuse a search where there is nothing to search: one network is one rate."""
+    if target is not None:
+        raise InvalidInput(
+            f"{target.kind} with weights={weights.id!r}, which were trained for one rate",
+            allowed="targets go with weights='mini', which have every rate",
+            fix="choose a checkpoint by lam, or leave weights out",
+        )
 
 
 def _check_float_synthesis(

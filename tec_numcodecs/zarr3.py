@@ -30,12 +30,14 @@ class TecSerializer(ArrayBytesCodec):
     **settings
         As for :meth:`tec_numcodecs.config.CodecConfig.parse`: ``model``, ``lam``, ``quality``,
         ``weights``, ``nearest``, ``sensor``, ``bands``, ``units``, ``scale``, ``offset``,
-        ``nodata``, ``max_error``.
+        ``nodata``, ``max_error``, ``psnr``, ``bpppb``.
 
     Raises
     ------
     InvalidInput
         If a setting is not allowed.
+    UnsupportedFormat
+        If there is no such setting.
 
     Notes
     -----
@@ -47,7 +49,7 @@ class TecSerializer(ArrayBytesCodec):
     is_fixed_size = False
 
     def __init__(self, **settings: Any) -> None:
-        object.__setattr__(self, "config", CodecConfig.parse(**settings))
+        object.__setattr__(self, "config", CodecConfig.from_json(settings))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:

@@ -140,8 +140,8 @@ def table_of(found: Mapping[str, Any]) -> str:
     """Write what `tec_xarray.info` found as lines for people."""
     codec = found["codec"]
     weights = codec.get("weights", {})
-    keys = ("lam", "quality", "max_error")
-    rate = "  ".join(f"{k} {codec[k]:g}" for k in keys if codec.get(k) is not None)
+    keys = ("lam", "psnr", "bpppb", "quality", "max_error")
+    rate = "  ".join(f"{k} {_plain(codec[k])}" for k in keys if codec.get(k) is not None)
     dates = found["dates"]
     span = f": {dates[0]} ... {dates[-1]}" if dates else ""
     rows = [
@@ -178,6 +178,11 @@ def _rows_of_journal(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if found["interrupted_append"]:
         rows.append(("append", f"INTERRUPTED, of {', '.join(found['interrupted_append'])}"))
     return rows
+
+
+def _plain(value: Any) -> str:
+    """Write a setting: a number, or one for each band."""
+    return ", ".join(f"{v:g}" for v in value) if isinstance(value, list) else f"{value:g}"
 
 
 def _shape(shape: list[int] | None) -> str:

@@ -42,6 +42,13 @@ class Coding:
         bool | None, typer.Option("--nearest", help="Take the published rate nearest to lam.")
     ] = None
     max_error: Annotated[float | None, typer.Option(help="Promise in DN; 0: lossless.")] = None
+    psnr: Annotated[float | None, typer.Option(help="Rate for at least so many dB.")] = None
+    bpppb: Annotated[
+        float | None, typer.Option(help="Rate for at most so many bits per pixel and band.")
+    ] = None
+    per: Annotated[str | None, typer.Option(help="What keeps psnr, bpppb: chunk, cube [chunk]")] = (
+        None
+    )
 
     def settings(self) -> dict[str, Any]:
         """Return what was given, as arguments of `tec_xarray.compress`."""

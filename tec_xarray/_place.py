@@ -157,7 +157,8 @@ def _lossless(value: Any) -> Any:
 
 
 def _exact(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {**settings, "lam": None, "quality": None, "max_error": 0}
+    kept = {key: value for key, value in settings.items() if key not in ("psnr", "bpppb")}
+    return {**kept, "lam": None, "quality": None, "max_error": 0}
 
 
 def block_key(array: AnyArray, index: Index) -> str:

@@ -290,6 +290,9 @@ def mark_like(
 
     array = archive.array
     own = {key: value for key, value in archive.codec.items() if key != "bands"}
+    settings = dict(settings)
+    if settings.pop("per", "chunk") == "cube":  # what came of it is the archive's lam
+        settings = {k: v for k, v in settings.items() if k not in ("psnr", "bpppb")}
     shards = array.shards if array.shards is not None else False
     marked = compress(
         data,

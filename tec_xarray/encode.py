@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -68,6 +68,9 @@ def compress(
     weights: Weights = "mini",
     nearest: bool = False,
     max_error: float | Sequence[float] | None = None,
+    psnr: float | None = None,
+    bpppb: float | None = None,
+    per: Literal["chunk", "cube"] = "chunk",
     bands: Bands | None = None,
     sensor: str | None = None,
     variable: str | None = None,
@@ -114,6 +117,14 @@ def compress(
     max_error : float or sequence of float, optional
         In the units of the data, one for all bands or one for each: a promise that no valid sample
         is off by more. 0 is lossless, and goes without `lam`.
+    psnr, bpppb : float, optional
+        In the place of `lam`, what the rate is chosen for: at least so many dB (peak 10,000 DN), or
+        at most so many bits per valid pixel and band, all overhead included.
+    per : {"chunk", "cube"}
+        ``"chunk"``: every chunk keeps the target (and comes as near as a rate index allows, about
+        0.3 dB or 4 %), searched when it is coded, in three evaluations or fewer on average.
+        ``"cube"``, with `store` only: one rate for all, which spends bits best, found on up to 24
+        chunks; the cube as a whole comes near the target, as far as the rest is like them.
     bands, sensor, variable, name
         What is what: see `tec_xarray.to_cube`. The sensor is told from attributes or bands where
         these decide, else it must be given.
@@ -179,7 +190,7 @@ def compress(
     names = [str(band) for band in cube[find_axes(cube).band].values]
     known = find_sensor(names, source, sensor)
     meaning = judge(cube, source, units=units, scale=scale, offset=offset, nodata=nodata)
-    if lam is None and max_error is None and any_rate(weights):
+    if all(rate is None for rate in (lam, max_error, psnr, bpppb)) and any_rate(weights):
         lam = DEFAULT_LAM
     settings = {
         "model": model,
@@ -194,8 +205,16 @@ def compress(
         "offset": meaning.offset,
         "nodata": meaning.nodata,
         "max_error": max_error,
+        "psnr": psnr,
+        "bpppb": bpppb,
     }
     grid = _grid(cube, chunks, shards, zarr_format, appendable=appendable)
+    _check_per(per, store, region)
+    if per == "cube":
+        from tec_xarray._target import lam_for_cube
+
+        found = lam_for_cube(cube, grid.chunks, settings)
+        settings |= {} if found is None else {"lam": found, "psnr": None, "bpppb": None}
     encoding = _encoding(settings, meaning, grid, zarr_format)
     check_codec(cube, encoding, zarr_format)
     marked = with_geo(_mark(cubes, cube, encoding, meaning, grid, cf=cf))
@@ -249,6 +268,18 @@ def _check_size(cube: xr.DataArray) -> None:
             f"{cube.name!r} has no samples: {', '.join(empty)} of length 0",
             allowed="at least one along every dimension",
             fix="check the query or selection that the data come from",
+        )
+
+
+def _check_per(per: str, store: Any, region: Any) -> None:
+    if per not in ("chunk", "cube"):
+        raise InvalidInput(f"per = {per!r}", allowed="'chunk' or 'cube'")
+    if per == "cube" and (store is None or region is not None):
+        raise InvalidInput(
+            "per = 'cube' without a store" if store is None else "per = 'cube' with region",
+            allowed="per='chunk' there: without a store nothing is read, and a region has to be "
+            "coded as the rest was",
+            fix="pass store=, or leave per out",
         )
 
 

@@ -148,6 +148,11 @@ def rate_index_of(lam: float) -> int:
     )
 
 
+def lam_of(rate_index: int) -> float:
+    """Lagrange multiplier of a rate index, 1 to 223; undoes :func:`rate_index_of`."""
+    return (STEP_OF_UNIT_LAMBDA / 2 ** (rate_index / 16)) ** 2
+
+
 def rate_index_of_step(step: float) -> int:
     """Rate index, 1 to 223, whose step in DN comes nearest."""
     return min(max(round(16 * math.log2(max(step, 1.0))), 1), MAX_RATE_INDEX)
