@@ -6,6 +6,7 @@
 #   make test-all     every test, and more random examples of each
 #   make test-train   tests that need compressai and terracodec, in an environment of their own
 #   make test-numpy1  the tests of `make test` with numpy 1.26, in that same environment
+#   make fuzz         a minute and a half of coverage-guided fuzzing; longer: ARGS="--seconds 3600"
 #   make bench        speed and memory against other codecs
 #   make bench-train  the same with TerraCodec's FP, in the environment of test-train
 #   make bench-rd     rate and distortion against other codecs
@@ -32,7 +33,7 @@ PIP := -m pip --disable-pip-version-check --quiet --quiet
 PACKAGES := $(wildcard tec_numcodecs tec_xarray)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lint test test-all test-train test-numpy1 bench bench-train bench-rd notebooks clean
+.PHONY: help demo lint test test-all test-train test-numpy1 fuzz bench bench-train bench-rd notebooks clean
 
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
@@ -56,6 +57,10 @@ test-train: $(TRAIN)/.installed
 
 test-numpy1: $(TRAIN)/.installed
 	$(TRAIN)/bin/python -m pytest -m "not slow and not train" $(ARGS)
+
+# Where there is no wheel of atheris for the Python in use, `make test` still replays the corpus.
+fuzz: $(VENV)/.installed-fuzz
+	$(BIN)/python tests/fuzz/run.py $(ARGS)
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/entropy_coder.py
@@ -87,6 +92,10 @@ $(VENV)/.installed: $(INPUTS)
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/python $(PIP) install --group bench
+	@touch $@
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed
+	$(BIN)/python $(PIP) install --group fuzz
 	@touch $@
 
 $(VENV)/.installed-notebooks: $(VENV)/.installed
