@@ -10,7 +10,8 @@
 #   make bench        speed and memory against other codecs
 #   make bench-train  the same with TerraCodec's FP, in the environment of test-train
 #   make bench-rd     rate and distortion against other codecs
-#   make notebooks    execute the notebooks into build/notebooks
+#   make notebooks    execute the notebooks, and write them with their output beside their sources
+#   make docs         build the documentation into build/docs; warnings are errors
 #   make clean        remove everything that these targets made
 
 # The first interpreter on the PATH that is new enough. Override: make PYTHON=/path/to/python test
@@ -33,7 +34,7 @@ PIP := -m pip --disable-pip-version-check --quiet --quiet
 PACKAGES := $(wildcard tec_numcodecs tec_xarray)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lint test test-all test-train test-numpy1 fuzz bench bench-train bench-rd notebooks clean
+.PHONY: help demo lint test test-all test-train test-numpy1 fuzz bench bench-train bench-rd notebooks docs clean
 
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
@@ -73,12 +74,17 @@ bench-train: $(TRAIN)/.installed-bench
 bench-rd: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.rd $(ARGS)
 
+# Each in the directory build/notebooks, which is emptied before; the notebook with its output is
+# written beside its source.
 notebooks: $(VENV)/.installed-notebooks
-	mkdir -p build/notebooks
+	rm -rf build/notebooks && mkdir -p build/notebooks
 	set -e; for source in notebooks/*.py; do \
-		$(BIN)/jupytext --to notebook --execute \
-			--output "build/notebooks/$$(basename "$$source" .py).ipynb" "$$source"; \
+		PYTHONPATH="$(CURDIR)" $(BIN)/jupytext --to notebook --execute --run-path build/notebooks \
+			"$$source"; \
 	done
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # pip 25.1 is the first that knows dependency groups.
 $(VENV)/.installed: $(INPUTS)
@@ -99,7 +105,11 @@ $(VENV)/.installed-fuzz: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.installed-notebooks: $(VENV)/.installed
-	$(BIN)/python $(PIP) install --editable ".[notebooks]"
+	$(BIN)/python $(PIP) install --editable ".[notebooks]" --group bench
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python $(PIP) install --group docs
 	@touch $@
 
 # compressai caps numpy below 2, and it and terracodec import torchvision. The registry's torchvision

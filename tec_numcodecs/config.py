@@ -372,7 +372,7 @@ def _parse_max_error(max_error: object, bands: int) -> float | tuple[float, ...]
         values = tuple(_parse_bound(value) for value in max_error)
         if len(values) != bands:
             raise InvalidInput(
-                f"max_error for {len(values)} bands",
+                f"max_error with {len(values)} numbers",
                 allowed=f"one number, or {bands}: one for each band",
             )
         return values[0] if len(set(values)) == 1 else values

@@ -255,7 +255,7 @@ def read(data: bytes | bytearray | memoryview) -> Chunk:
 def _check_frame(data: bytes) -> None:
     """Magic, version and the checksum over everything, before any field is believed."""
     if len(data) < 16:
-        raise CorruptChunk(f"{len(data)} bytes", allowed="a chunk of at least 16 bytes")
+        raise CorruptChunk(f"a chunk of {len(data)} bytes", allowed="at least 16 bytes")
     if data[:4] != MAGIC:
         raise CorruptChunk(
             f"bytes that begin with {data[:4].hex()}",

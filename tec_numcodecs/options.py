@@ -198,7 +198,9 @@ def _parse(key: str, value: object, label: str | None = None) -> str | int | boo
 
 
 def _parse_device(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[a-z]+(:\d+)?", value):
+    # Kinds that torch has; "gpu" is none, and would only be found out in the middle of a night.
+    kinds = r"(cpu|cuda|mps|xpu|hpu|mtia|meta|privateuseone)(:\d+)?"
+    if not isinstance(value, str) or not re.fullmatch(kinds, value):
         raise ValueError
     return value
 

@@ -265,6 +265,9 @@ def _from_names(
                 fix=f"pass bands={{{vague[0]!r}: 'B05', ...}} or rename the variables",
             )
         chosen = {n: n for n, band in known.items() if band and _is_image(dataset[n])}
+        called = [n for n, band in known.items() if band]
+        if called and not chosen:  # the names are right, the dimensions are not
+            raise _bad_dims(dataset[called[0]])
     missing = [n for n in chosen if n not in known]
     if missing or not chosen:
         what = f"no variable for {', '.join(map(repr, missing))}"

@@ -80,7 +80,7 @@ class Place:
             )
         except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
             raise InvalidInput(
-                f"no Zarr group {self.path(*parts)!r} in {self.store!s}",
+                f"no Zarr group {self.path(*parts)!r} in {self.store!s}".replace(" ''", ""),
                 fix="check the path, and group= if the archive lies in one",
             ) from error
 

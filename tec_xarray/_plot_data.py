@@ -53,8 +53,7 @@ def pick(cube: xr.DataArray, names: Sequence[str], what: str) -> xr.DataArray:
     InvalidInput
         A name is none of a band, or the cube lacks that band.
     """
-    known = get_sensor("sentinel-2-l1c")
-    wanted = [known.canonical(str(name)) for name in names]
+    wanted = _canonical(names)
     there = bands_of(cube)
     missing = [name for name in wanted if name not in there]
     if missing:
@@ -99,8 +98,7 @@ def composite_bands(composite: Composite) -> tuple[str, tuple[str, ...]]:
         raise InvalidInput(
             f"{len(bands)} bands for a composite", allowed="three: red, green, blue"
         )
-    known = get_sensor("sentinel-2-l1c")
-    names = tuple(known.canonical(str(name)) for name in bands)
+    names = tuple(_canonical(bands))
     return ", ".join(names), names
 
 
@@ -155,6 +153,18 @@ def date_label(cube: xr.DataArray, date: int) -> str:
     time = cube.dims[0]
     label: Any = cube[time].values[date] if time in cube.coords else date % cube.shape[0]
     return str(label)[:10] if np.asarray(label).dtype.kind == "M" else f"date {label}"
+
+
+def _canonical(names: Sequence[str]) -> list[str]:
+    """Return ESA's names of bands under any of their names."""
+    sensor = get_sensor("sentinel-2-l1c")  # which has all of them
+    found = []
+    for name in names:
+        try:
+            found.append(sensor.canonical(str(name)))
+        except InvalidInput as error:
+            raise InvalidInput(f"no band is called {name!r}", allowed=error.allowed) from error
+    return found
 
 
 def _percentiles(values: Floats) -> tuple[float, float]:

@@ -321,6 +321,8 @@ def _tries(
         raise InvalidInput(
             f"qualities with {', '.join(models)}", allowed="a model that has them: flextec"
         )
+    if not models or not (lams or bounds):
+        raise InvalidInput("nothing to try", allowed="at least one model, and a lam or max_error")
     for model in models:
         if model in progressive and qualities is not None:
             top = max(lams, default=DEFAULT_LAM)

@@ -96,9 +96,20 @@ def find_theme(name: str | None) -> Theme:
 class Picture(Figure):
     """A matplotlib figure that notebooks show, whether or not anybody has imported pyplot."""
 
-    def _repr_png_(self) -> bytes:
+    def _repr_png_(self) -> bytes | None:
+        return None if self._has_pixels() else self._draw(format="png")
+
+    def _repr_jpeg_(self) -> bytes | None:
+        # Pixels of the ground are as good as noise to PNG: megabytes in every notebook.
+        options = {"quality": 88, "subsampling": 0}
+        return self._draw(format="jpeg", pil_kwargs=options) if self._has_pixels() else None
+
+    def _has_pixels(self) -> bool:
+        return any(axes.images for axes in self.axes)
+
+    def _draw(self, **options: Any) -> bytes:
         with io.BytesIO() as file:
-            self.savefig(file, format="png", dpi=_SCREEN_DPI)
+            self.savefig(file, dpi=_SCREEN_DPI, **options)
             return file.getvalue()
 
 

@@ -95,10 +95,12 @@ def cube_of(data: xr.Dataset) -> xr.DataArray:
     """
     names = [name for name, array in data.data_vars.items() if LAYOUT in array.attrs]
     if len(names) != 1:
+        what = f"{len(names)} cubes ({', '.join(map(str, names))})" if names else "no cube"
         raise InvalidInput(
-            f"{len(names)} compressed cubes in a dataset of {', '.join(map(str, data.data_vars))}",
+            f"{what} of tec_xarray among {', '.join(map(str, data.data_vars)) or 'no variables'}",
             allowed=f"one variable with the attribute {LAYOUT!r}",
-            fix="pass a dataset that tec_xarray wrote or compressed",
+            fix="pass what compress(store=...), to_cube or xr.open_zarr of an archive gave; in a "
+            "comparison that comes first: stored.tec.report(original)",
         )
     return data[names[0]]
 
@@ -185,7 +187,10 @@ def as_dataset(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
     if isinstance(data, xr.Dataset):
         return data
     raise InvalidInput(
-        f"{type(data).__name__}", allowed="an xarray Dataset or DataArray", fix="wrap it in one"
+        f"data of type {type(data).__name__}",
+        allowed="an xarray Dataset or DataArray",
+        fix="name the axes: xr.DataArray(array, dims=('time', 'band', 'y', 'x'), "
+        "coords={'band': ['B02', ...]})",
     )
 
 

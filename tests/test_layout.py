@@ -216,7 +216,7 @@ def test_bands_choose_among_variables() -> None:
         (image(B10=1, B04=1), {"sensor": "sentinel-2-l2a"}, "B10"),
         (image(B04=1), {"sensor": "landsat"}, "landsat"),
         (image(B04=1), {"variable": "nothing"}, "nothing"),
-        (image(B04=1).rename(y="tie"), {}, "no variable is called like a band"),
+        (image(B04=1).rename(y="tie"), {}, "dimensions .*tie"),
         (image(B04=1).rename(y="tie"), {"bands": ["B04"]}, "tie"),
         (image(B04=1).assign(B08=("y", [1, 2])), {"bands": ["B04", "B08"]}, "dimensions"),
         (image(B04=1).assign(B08=image(B08=1).B08.astype("f4")), {}, "float32"),
@@ -296,7 +296,7 @@ def test_attributes_that_json_does_not_know() -> None:
 
 
 def test_no_cube() -> None:
-    with pytest.raises(InvalidInput, match="0 compressed cubes"):
+    with pytest.raises(InvalidInput, match="no cube"):
         to_bands(image(B04=1))
     damaged = to_cube(image(B04=1))
     damaged["reflectance"].attrs[LAYOUT] = "{}"

@@ -112,6 +112,7 @@ def test_settings_reach_other_threads() -> None:
         ({"threads": True}, "threads = True"),
         ({"threads": "many"}, "threads = 'many'"),
         ({"batch_size": None}, "batch_size = None"),
+        ({"device": "gpu"}, "device = 'gpu'; allowed: 'cpu', 'cuda'"),
         ({"device": ""}, "device = ''; allowed: 'cpu', 'cuda'"),
         ({"device": "cuda:x"}, "device = 'cuda:x'"),
         ({"device": 0}, "device = 0"),

@@ -98,6 +98,7 @@ def test_refusals() -> None:
         (scene, {"qualities": [3]}, "flextec"),
         (scene, {"models": "jpeg"}, "jpeg"),
         (scene, {"lams": [-1]}, "lam"),
+        (scene, {"lams": []}, "nothing to try"),
         (empty, {}, "no valid sample"),
     ]:
         with pytest.raises(InvalidInput, match=message):
