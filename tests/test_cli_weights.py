@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import xarray as xr
 from typer.testing import CliRunner
 
 from tec_numcodecs.weights import hub
@@ -155,3 +157,26 @@ def test_the_two_flextecs(tmp_path: Path, loopback: tuple[type[Hub], str]) -> No
     (low,) = fetch(tmp_path, "flextec", "--lr-only", HF_ENDPOINT=loopback[1])
     assert low["id"] == "terracodec-1.0-flextec-lronly-s2l2a-lambda-800"
     assert low["sha256"] != standard["sha256"]
+
+
+def test_compress_with_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEC_WEIGHTS_DIR", str(published.fill(tmp_path / "w", {"fp": 40.0})))
+    data = np.full((1, 32, 32), 900, np.uint16)
+    bands = dict.fromkeys(("B02", "B03", "B04"), (("time", "y", "x"), data))
+    xr.Dataset(bands, attrs={"sensor": "S2L2A"}).to_zarr(tmp_path / "in.zarr")
+
+    def compress(*words: str, code: int = 0) -> Any:
+        line = ["compress", str(tmp_path / "in.zarr"), str(tmp_path / "out.zarr"), *words]
+        done = CliRunner().invoke(app, [*line, "--weights", "terracodec-1.0", "--json"])
+        assert done.exit_code == code, (done.output, done.exception)
+        return json.loads(done.stdout) if code == 0 else done.output
+
+    assert "0.5, 2, 10, 40, 200" in compress("--lam", "50", code=2)
+    assert "floating point" in compress("--lam", "40", "--max-error", "50", code=2)
+    assert "could not fetch" in compress("--model", "tt", code=1)
+    assert not (tmp_path / "out.zarr").exists()
+    found = compress("--lam", "50", "--nearest")
+    assert found["codec"]["weights"]["id"] == "terracodec-1.0-fp-s2l2a-lambda-40"
+    assert found["codec"]["lam"] == 40
+    done = CliRunner().invoke(app, ["verify", str(tmp_path / "out.zarr"), "--json"])
+    assert json.loads(done.stdout)["ok"]

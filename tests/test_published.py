@@ -31,6 +31,7 @@ from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.container import Mode, Section
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, TecError, WeightsError
 from tec_numcodecs.models import registry as models
+from tec_numcodecs.models.terracodec import elic, temporal
 from tec_numcodecs.sensors import get_sensor
 from tec_numcodecs.weights import hub, obtain, registry
 from tests import published
@@ -440,3 +441,23 @@ def test_a_small_chunk_that_claims_to_be_huge(model: str) -> None:
         chunk.decode([bomb], config)
     with pytest.raises(CorruptChunk, match="another array"):
         decoded(bomb, config)
+
+
+@pytest.mark.parametrize("model", NAMES)
+def test_a_small_chunk_that_claims_to_be_large_costs_little(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the limit, a stream must last for what it claims: the networks stop where it ends."""
+    config, good, _ = written(model)
+    whole = container.read(good)
+    header = replace(whole.header, shape=(8, 12, 1024, 2048))
+    bomb = container.write(container.Chunk(header, whole.sections))
+    calls = []
+    for kind, method in ((temporal.TemporalContext, "walk"), (elic.Group, "parameters")):
+        original = getattr(kind, method)
+        monkeypatch.setattr(
+            kind, method, lambda *a, _f=original, **k: (calls.append(1), _f(*a, **k))[1]
+        )
+    with pytest.raises(CorruptChunk):
+        chunk.decode([bomb], config)
+    assert len(calls) <= 1, "of 4,096 groups of windows, or ten passes over 8,192 positions"
