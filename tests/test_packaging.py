@@ -186,3 +186,22 @@ def test_without_a_compiler_the_install_goes_on(wheels: dict[str, Path]) -> None
     names = zipfile.ZipFile(wheels["plain"]).namelist()
     assert not any("/_native." in name for name in names)
     assert "tec_numcodecs/errors.py" in names
+
+
+def test_importing_is_light() -> None:
+    """What xarray itself imports, and a few small modules of ours: no torch, no matplotlib."""
+    code = "import xarray, sys; before = {*sys.modules}; import tec_xarray; import json\n"
+    loaded = json.loads(_python(code + "print(json.dumps(sorted({*sys.modules} - before)))"))
+    assert "tec_xarray.accessor" in loaded
+    heavy = {"torch", "matplotlib", "scipy", "distributed", "rioxarray", "pystac_client", "zarr"}
+    assert sorted(heavy & {name.partition(".")[0] for name in loaded}) == []
+    assert len([name for name in loaded if name.startswith("tec_")]) < 10
+
+
+def test_versions_are_shown_without_importing_what_is_shown() -> None:
+    code = "import tec_xarray, sys; tec_xarray.show_versions(); print('torch' in sys.modules)"
+    out = _python(code)
+    lines = out.splitlines()
+    assert lines[-1] == "False"
+    for name in ("python", "C extension", "tec-xarray", "zarr", "torch"):
+        assert any(line.strip().startswith(f"{name}:") for line in lines)
