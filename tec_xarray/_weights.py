@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from tec_numcodecs.weights.files import digest_of
 from tec_numcodecs.weights.registry import WeightsId
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_NOTE = "*.freezer-*.json"
 
 
 def listed() -> list[dict[str, Any]]:
@@ -23,7 +21,10 @@ def listed() -> list[dict[str, Any]]:
         for model in entries:
             identity = registry.resolve(family, model)
             found.append(_row(family, model, identity, str(registry.locate(identity))))
-    found += [_row(_family(i), model, i, str(path)) for model, i, path in _frozen()]
+    found += [
+        _row(_family(item.weights), item.model, item.weights, str(item.path))
+        for item in registry.noted()
+    ]
     for entry in (*hub.FAMILIES.values(), hub.LR_ONLY):
         lams = ", ".join(f"{lam:g}" for lam in entry.lams)
         found.append(
@@ -195,19 +196,3 @@ def _family(identity: WeightsId) -> str:
     if place is None:
         return "(a path)"
     return obtain.LR_ONLY if place.family.lr_only else hub.PUBLISHED
-
-
-def _frozen() -> list[tuple[str, WeightsId, Path]]:
-    """List frozen checkpoints on this machine, by the notes that freezing leaves."""
-    found: dict[str, tuple[str, WeightsId, Path]] = {}
-    for directory in registry.search_path():
-        for note in sorted(directory.glob(_NOTE)):
-            try:
-                said = json.loads(note.read_text())
-                identity = WeightsId(said["id"], said["sha256"])
-                path = directory / f"{identity.sha256}.safetensors"
-                if path.is_file():
-                    found.setdefault(identity.sha256, (said["model"], identity, path))
-            except (OSError, ValueError, KeyError, TypeError):
-                continue  # not a note of ours; `tec weights import` writes it anew
-    return list(found.values())

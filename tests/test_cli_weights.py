@@ -172,7 +172,7 @@ def test_compress_with_published_weights(tmp_path: Path, monkeypatch: pytest.Mon
         return json.loads(done.stdout) if code == 0 else done.output
 
     assert "0.5, 2, 10, 40, 200" in compress("--lam", "50", code=2)
-    assert "floating point" in compress("--lam", "40", "--max-error", "50", code=2)
+    assert "bundled weights" in compress("--lam", "40", "--max-error", "0", code=2)
     assert "could not fetch" in compress("--model", "tt", code=1)
     assert not (tmp_path / "out.zarr").exists()
     found = compress("--lam", "50", "--nearest")

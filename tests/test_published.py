@@ -34,6 +34,7 @@ from tec_numcodecs.models import registry as models
 from tec_numcodecs.models.terracodec import elic, temporal
 from tec_numcodecs.sensors import get_sensor
 from tec_numcodecs.weights import hub, obtain, registry
+from tec_numcodecs.weights.terracodec import import_checkpoint
 from tests import published
 from tests import terracodec_seeds as seeds
 
@@ -224,6 +225,25 @@ def test_only_the_frozen_file(
     assert registry.by_prefix(codec.config.weights.prefix).sha256 == codec.config.weights.sha256
     with pytest.raises(WeightsError, match="begins with"):
         registry.by_prefix(b"12345678")
+
+
+def test_frozen_weights_need_neither_source_nor_network(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = TecCodec(**settings("fp")).config
+    bare = tmp_path / "frozen"
+    bare.mkdir()
+    for path in weights.iterdir():
+        if path.suffix != ".pt":
+            shutil.copy(path, bare)
+    (bare / ("0" * 64 + ".freezer-1.json")).write_text("{}")
+    monkeypatch.setenv("TEC_WEIGHTS_DIR", str(bare))
+    assert TecCodec(**settings("fp")).config == wanted
+    # Two that claim the same name: the source decides, and there is none.
+    torch.save(seeds.fp_state(seed=8), tmp_path / hub.published("fp", 40.0).file)
+    import_checkpoint(tmp_path / hub.published("fp", 40.0).file)
+    with pytest.raises(WeightsError, match="could not fetch"):
+        TecCodec(**settings("fp"))
 
 
 def test_another_file_under_the_published_name(

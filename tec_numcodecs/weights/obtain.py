@@ -84,7 +84,7 @@ def choose(
         place = hub.published(
             model, lam, sensor=sensor.name, nearest=nearest, lr_only=name == LR_ONLY
         )
-        return _published(place, hub.fetch(place), sensor)
+        return _frozen(place, sensor) or _published(place, hub.fetch(place), sensor)
     if name in registry.bundled():
         return Choice(registry.resolve(name, model), lam)
     path = Path(name).expanduser()
@@ -137,6 +137,16 @@ def obtain(weights: WeightsId) -> Path:
             "TEC_WEIGHTS_DIR",
         )
     return imported.path
+
+
+def _frozen(place: hub.Published, sensor: Sensor) -> Choice | None:
+    """Take what was frozen before: that needs neither the source nor a network."""
+    named = (place.id, place.family.model)
+    found = [item for item in registry.noted() if (item.weights.id, item.model) == named]
+    if len(found) != 1:  # several claim the name: the source decides
+        return None
+    _check_bands(_describe(found[0].path, found[0].weights), sensor)
+    return Choice(found[0].weights, place.lam)
 
 
 def _published(place: hub.Published, path: Path, sensor: Sensor) -> Choice:

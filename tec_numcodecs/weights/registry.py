@@ -190,6 +190,33 @@ def search_path() -> list[Path]:
     return [*named, Path(base) / "tec_numcodecs" / "weights"]
 
 
+@dataclass(frozen=True)
+class Noted:
+    """A frozen checkpoint on this machine, by the note that freezing left beside it."""
+
+    model: str
+    weights: WeightsId
+    path: Path
+
+
+def noted() -> list[Noted]:
+    """List the frozen checkpoints on this machine. Digests are checked when they are loaded."""
+    found: dict[str, Noted] = {}
+    for directory in search_path():
+        for note in sorted(directory.glob("*.freezer-*.json")):
+            try:
+                said = json.loads(note.read_text())
+                weights = WeightsId(str(said["id"]), str(said["sha256"]))
+                entry = Noted(
+                    str(said["model"]), weights, directory / f"{weights.sha256}.safetensors"
+                )
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # no note of ours; importing the source once more writes a good one
+            if entry.path.is_file():
+                found.setdefault(weights.sha256, entry)
+    return list(found.values())
+
+
 def keep(path: Path, sha256: str) -> Path:
     """Copy a file into the cache under its digest, so that readers find it; return the copy.
 
