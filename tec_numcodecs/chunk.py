@@ -91,8 +91,8 @@ def decode(
     ----------
     data : sequence of bytes
     config : CodecConfig, optional
-        Of the array, if it is known. Only its weights are used, to name them in errors and to
-        refuse chunks that were written with others; everything else is in the chunk.
+        Of the array, if it is known: chunks that say something else about weights, bands, scaling
+        or nodata are refused. Decoding needs only the name of the weights.
     shape : (T, C, H, W), optional
         What the chunks must be. Without it a chunk may claim anything up to
         ``get_options().max_chunk_bytes``.
@@ -114,6 +114,8 @@ def decode(
     chunks = [container.read(item) for item in data]
     for chunk in chunks:
         _check_claim(chunk.header, shape)
+        if config is not None:
+            _check_belongs(chunk.header, config)
     found: list[Samples | None] = [None] * len(chunks)
     groups: dict[tuple[str, bytes], list[int]] = defaultdict(list)
     for i, chunk in enumerate(chunks):
@@ -270,6 +272,23 @@ def _check_claim(header: Header, shape: Shape | None) -> None:
             f"a chunk that would take {size} bytes in memory",
             allowed=f"{limit}, the option max_chunk_bytes",
             fix="raise it with tec_numcodecs.set_options(max_chunk_bytes=...) if this is right",
+        )
+
+
+def _check_belongs(header: Header, config: CodecConfig) -> None:
+    """Refuse a chunk of another array, whose pixels would mean something else."""
+    keys = ("scale", "offset", "nodata")
+    ours: dict[str, object] = {key: getattr(config, key) for key in keys}
+    theirs: dict[str, object] = {key: getattr(header, key) for key in keys}
+    if header.sensor:
+        ours |= {"sensor": config.sensor.id, "bands": config.band_indices()}
+        theirs |= {"sensor": header.sensor, "bands": header.bands}
+    wrong = [key for key in ours if ours[key] != theirs[key]]
+    if wrong:
+        raise CorruptChunk(
+            "a chunk with " + ", ".join(f"{key} {theirs[key]}" for key in wrong),
+            allowed=", ".join(f"{key} {ours[key]}" for key in wrong) + ", as the array says",
+            fix="the chunk belongs to another array, or its metadata was changed",
         )
 
 

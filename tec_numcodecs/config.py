@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from tec_numcodecs.container import MODELS
-from tec_numcodecs.errors import InvalidInput, UnsupportedFormat
+from tec_numcodecs.errors import InvalidInput, TecError, UnsupportedFormat
 from tec_numcodecs.models.base import Geometry, Rate
 from tec_numcodecs.models.mini.quantiser import rate_index_of, rate_index_of_step
 from tec_numcodecs.sensors import Sensor, get_sensor
@@ -168,7 +168,16 @@ class CodecConfig:
                 fix=(f"did you mean {close[0]!r}? " if close else "")
                 + "A newer tec-xarray may know it: pip install -U tec-xarray",
             )
-        return cls.parse(**settings)
+        try:
+            return cls.parse(**settings)
+        except TecError:
+            raise
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InvalidInput(
+                f"a setting of a wrong type: {error}",
+                allowed="what tec_numcodecs.config.CodecConfig.parse takes",
+                fix="the metadata of the array are damaged, or written by hand",
+            ) from error
 
     def to_json(self) -> dict[str, Any]:
         """Complete JSON form; ``parse(**to_json())`` gives an equal configuration."""

@@ -14,7 +14,7 @@ from tec_numcodecs import executor
 from tec_numcodecs.chunk import check_shape
 from tec_numcodecs.config import CODEC_NAME, CodecConfig
 from tec_numcodecs.container import dtype_code
-from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.errors import CorruptChunk, InvalidInput
 
 if TYPE_CHECKING:
     from zarr.abc.buffer import Buffer, NDBuffer
@@ -145,4 +145,10 @@ def _to_buffer(data: bytes, spec: ArraySpec) -> Buffer:
 
 def _to_nd_buffer(array: Any, spec: ArraySpec) -> NDBuffer:
     native = spec.dtype.to_native_dtype()
+    if array.dtype.newbyteorder("=") != native.newbyteorder("="):
+        raise CorruptChunk(
+            f"a chunk of {array.dtype}",
+            allowed=f"{native}, the data type of the array",
+            fix="the chunk belongs to another array",
+        )
     return spec.prototype.nd_buffer.from_numpy_array(array.astype(native, copy=False))

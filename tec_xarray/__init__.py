@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from tec_xarray._append import append
     from tec_xarray._copy import copy
+    from tec_xarray._embedded import open_zarr
     from tec_xarray._info import info
     from tec_xarray._reconstruct import reconstruct
     from tec_xarray._stac_errors import CatalogWarning, SourceError
@@ -44,6 +45,7 @@ _HOMES = {
     "copy": "tec_xarray._copy",
     "info": "tec_xarray._info",
     "resume": "tec_xarray.archive",
+    "open_zarr": "tec_xarray._embedded",
     "verify": "tec_xarray._verify",
     "Verification": "tec_xarray._verify",
     "drop_codec": "tec_xarray.encode",
@@ -85,6 +87,7 @@ __all__ = [
     "from_cube",
     "info",
     "open_stac",
+    "open_zarr",
     "reconstruct",
     "resume",
     "show_versions",

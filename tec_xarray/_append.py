@@ -20,8 +20,8 @@ from tec_xarray._block import make_tail, tail_of
 from tec_xarray._journal import Journal
 from tec_xarray._place import AnyArray, Place, block_shape, is_transaction
 from tec_xarray._run import How
-from tec_xarray._template import reconsolidate, stored_values
-from tec_xarray.archive import Archive, go, interrupted, mark_like
+from tec_xarray._template import stored_values
+from tec_xarray.archive import Archive, finish, go, interrupted, mark_like
 from tec_xarray.layout import cube_of
 
 _UNITS = {"seconds": "s", "microseconds": "us", "milliseconds": "ms", "nanoseconds": "ns"}
@@ -99,7 +99,7 @@ def append(
     go(archive, marked, jobs, journal, how, origin=(first, 0, 0), label="append")
     _commit(archive, marked, values, first, stop)
     _remove(archive.array, tail)
-    reconsolidate(place)
+    finish(archive)
     journal.note(append=None, appendable=True)
     return archive.dataset()
 

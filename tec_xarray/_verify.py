@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tec_numcodecs import chunk
 from tec_numcodecs.errors import InvalidInput, TecError
+from tec_xarray import _embedded
 from tec_xarray._block import Job, measure
 from tec_xarray._journal import Done, Result, has_journal
 from tec_xarray._place import (
@@ -157,6 +158,7 @@ def verify(
     found.sort(key=lambda result: result.index)
     problems += [(f"block {r.index}", text) for r in found for text in r.problems]
     problems += _beside(place, archive)
+    problems += _embedded.damaged(place)
     return Verification(
         store=place.label,
         blocks=len(jobs),
@@ -287,4 +289,5 @@ def without_journal(place: Place) -> Archive:
             fix="pass group= if it lies in a group of the store",
         )
     name, array = found[0]
+    _embedded.ensure(place, configuration(array))
     return Archive(place, name, array, configuration(array), {"beside": []})

@@ -24,11 +24,13 @@ import zarr
 import zarr.storage
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray import _template
+from tec_numcodecs.weights.registry import resolve
+from tec_xarray import _embedded, _template
 from tec_xarray._block import Job
 from tec_xarray._journal import JOURNAL, Done, Journal
 from tec_xarray._place import AnyArray, Place, block_shape
 from tec_xarray._progress import Meter
+from tec_xarray._provenance import note_achieved
 from tec_xarray._run import How, Work, run
 from tec_xarray._store import Target, configuration, configurations, open_store
 from tec_xarray.layout import cube_of
@@ -71,6 +73,7 @@ class Archive:
         """
         notes = Journal(place).attrs
         array = place.array(str(notes["variable"]), mode)
+        _embedded.ensure(place, configuration(array))
         return cls(place, str(notes["variable"]), array, configuration(array), notes)
 
     @property
@@ -141,6 +144,7 @@ def write(
     appendable: bool = False,
     how: How | None = None,
     source: tuple[tuple[int, ...], ...] | None = None,
+    embed_weights: bool = False,
 ) -> None:
     """Write a marked dataset as an archive. This is ``compress(store=...)``.
 
@@ -155,6 +159,8 @@ def write(
     source : tuple of tuple of int, optional
         The dask chunks of the cube before it was cut into blocks: neighbours that read the same
         ones are run together.
+    embed_weights : bool
+        Write a copy of the weights beside the cube.
     """
     place = Place.of(target.store, target.group, target.storage_options)
     cube = cube_of(marked)
@@ -167,11 +173,26 @@ def write(
         "beside": _template.beside(marked),
         "appendable": appendable,
         "dimensions": [str(dim) for dim in cube.dims],
+        **({"embed_weights": True} if embed_weights else {}),
     }
     journal = Journal.create(place, (grid[0], grid[1], grid[2]), cube.shape[1], notes)
     archive = Archive(place, name, place.array(name), configuration(place.array(name)), notes)
+    _bring_weights(archive)
     jobs = list(archive.jobs(cube.shape[0], 0, lossless_tail=appendable, tail=None))
     go(archive, marked, jobs, journal, how or How(), source=source)
+    finish(archive)
+
+
+def _bring_weights(archive: Archive) -> None:
+    """Write the copy of the weights that was asked for when the archive was begun."""
+    if archive.notes.get("embed_weights"):
+        _embedded.embed(archive.place, resolve(archive.codec["weights"], archive.codec["model"]))
+
+
+def finish(archive: Archive) -> None:
+    """Write down, where readers see it, what the archive has lost; nothing if it is not whole."""
+    note_achieved(archive.place.array(archive.variable, "r+"), Journal(archive.place))
+    _template.reconsolidate(archive.place)
 
 
 def rewrite(marked: xr.Dataset, place: Place, region: Mapping[str, slice], how: How) -> list[str]:
@@ -199,6 +220,7 @@ def rewrite(marked: xr.Dataset, place: Place, region: Mapping[str, slice], how: 
     origin = (spans[0][0], spans[1][0], spans[2][0])
     names = [n for n in archive.notes["beside"] if n in marked.variables]
     go(archive, marked, jobs, journal, how, origin=origin, names=names)
+    finish(archive)
     return [archive.variable, *names]
 
 
@@ -257,7 +279,9 @@ def resume(
     tail = bool(archive.notes["appendable"])
     jobs = archive.jobs(archive.array.shape[0], 0, lossless_tail=tail, tail=None)
     missing = [job for job in jobs if not states[(*job.index, 0)]]
+    _bring_weights(archive)
     go(archive, marked, missing, journal, How(retries, resources, progress))
+    finish(archive)
     return archive.dataset()
 
 

@@ -19,6 +19,7 @@ from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.weights.obtain import Weights, any_rate
 from tec_xarray._find import find_axes, find_sensor
 from tec_xarray._judge import DN_PER_REFLECTANCE, Meaning, judge
+from tec_xarray._provenance import with_provenance
 from tec_xarray._store import (
     CODEC,
     Target,
@@ -90,6 +91,7 @@ def compress(
     consolidated: bool | None = None,
     storage_options: dict[str, Any] | None = None,
     appendable: bool = False,
+    embed_weights: bool = False,
     retries: int = 2,
     resources: Mapping[str, float] | None = None,
     progress: bool | None = None,
@@ -152,6 +154,9 @@ def compress(
     appendable : bool
         For archives that grow: chunks have room for four dates, and dates that do not fill theirs
         are kept without loss until `tec_xarray.append` brings more.
+    embed_weights : bool
+        With `store`, write a copy of the weights beside the cube, once: whoever has the archive can
+        read it for good, through `tec_xarray.open_zarr` or after ``tec weights extract``.
     retries, resources, progress
         How to write to `store`: how often to try a block again, what a task needs of a Dask worker
         (``{"GPU": 1}``), and whether to show a bar. The work runs on the current Dask client or
@@ -210,14 +215,20 @@ def compress(
     }
     grid = _grid(cube, chunks, shards, zarr_format, appendable=appendable)
     _check_per(per, store, region)
+    _check_embed(embed_weights, store, region)
+    asked: dict[str, Any] = {}
     if per == "cube":
         from tec_xarray._target import lam_for_cube
 
         found = lam_for_cube(cube, grid.chunks, settings)
-        settings |= {} if found is None else {"lam": found, "psnr": None, "bpppb": None}
+        if found is not None:
+            settings |= {"lam": found, "psnr": None, "bpppb": None}
+            asked = {"psnr": psnr, "bpppb": bpppb, "per": per}
     encoding = _encoding(settings, meaning, grid, zarr_format)
     check_codec(cube, encoding, zarr_format)
     marked = with_geo(_mark(cubes, cube, encoding, meaning, grid, cf=cf))
+    codec = next(configurations([encoding.get(k) for k in ("serializer", "compressors")]))
+    marked = with_provenance(marked, codec, asked)
     if store is None:
         return marked
     from tec_xarray import archive
@@ -225,7 +236,10 @@ def compress(
 
     how = How(retries, resources, progress)
     if region is None:
-        archive.write(marked, target, appendable=appendable, how=how, source=cube.chunks)
+        archive.write(
+            marked, target, appendable=appendable, how=how, source=cube.chunks,
+            embed_weights=embed_weights,
+        )  # fmt: skip
     else:
         write_region(marked, target, region, how)
     return open_store(target)
@@ -280,6 +294,15 @@ def _check_per(per: str, store: Any, region: Any) -> None:
             allowed="per='chunk' there: without a store nothing is read, and a region has to be "
             "coded as the rest was",
             fix="pass store=, or leave per out",
+        )
+
+
+def _check_embed(embed_weights: bool, store: Any, region: Any) -> None:
+    if embed_weights and (store is None or region is not None):
+        raise InvalidInput(
+            "embed_weights without a new store",
+            allowed="compress(..., store=..., embed_weights=True)",
+            fix="a plain to_zarr writes nothing but the dataset: pass store=",
         )
 
 

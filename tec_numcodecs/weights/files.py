@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -75,6 +77,37 @@ def load(path: Path, sha256: str) -> dict[str, NDArray[np.generic]]:
             "archive, or put the right file into TEC_WEIGHTS_DIR",
         )
     try:
-        return safetensors.numpy.load(data)
+        arrays = safetensors.numpy.load(data)
     except safetensors.SafetensorError as error:
         raise WeightsError(f"weights file {path.name}: {error}") from error
+    check_names(data, path.name)
+    return arrays
+
+
+def check_names(data: bytes, name: str) -> None:
+    """Refuse a safetensors file that has a tensor twice: libraries differ in which one they take.
+
+    Parameters
+    ----------
+    data : bytes
+        The file, which safetensors has accepted already.
+    name : str
+        What to call it.
+
+    Raises
+    ------
+    WeightsError
+    """
+    (length,) = struct.unpack_from("<Q", data)
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len(dict(pairs)) < len(pairs):
+            raise WeightsError(
+                f"weights file {name}, in which a name stands twice",
+                allowed="each tensor once",
+                fix="never use such a file: it was made by hand, to mean one thing to one program "
+                "and another to the next",
+            )
+        return dict(pairs)
+
+    json.loads(data[8 : 8 + length], object_pairs_hook=unique)

@@ -267,5 +267,6 @@ def locate(weights: WeightsId) -> Path:
     raise WeightsError(
         f"no weights {weights.id!r} with SHA-256 {weights.sha256} (looked in {looked})",
         fix="install the version of tec-xarray that wrote the archive, or put the file "
-        f"{weights.sha256}.safetensors into a directory named by TEC_WEIGHTS_DIR",
+        f"{weights.sha256}.safetensors into a directory named by TEC_WEIGHTS_DIR; if the archive "
+        "holds a copy (embed_weights=True), tec_xarray.open_zarr(store) finds it",
     )

@@ -29,7 +29,7 @@ from tec_numcodecs.errors import WeightsError
 from tec_numcodecs.models.base import Model
 from tec_numcodecs.models.terracodec import checkpoint, elic, flextec, fp, frozen, tt
 from tec_numcodecs.weights import hub
-from tec_numcodecs.weights.files import digest_of
+from tec_numcodecs.weights.files import check_names, digest_of
 from tec_numcodecs.weights.registry import (
     FROZEN_KEY,
     WeightsId,
@@ -108,6 +108,9 @@ def read_source(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             state: object = safetensors.torch.load_file(path)
+            with path.open("rb") as file:  # it was accepted: the length is that of the header
+                start = file.read(8)
+                check_names(start + file.read(int.from_bytes(start, "little")), path.name)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
