@@ -97,7 +97,7 @@ class Journal:
         for name, dtype, extra, dims, columns in (
             ("state", "int64", (len(STATE),), ("column",), STATE),
             ("digest", "uint8", (32,), ("byte",), None),
-            ("errors", "float64", (bands, len(ERRORS)), ("band", "column"), ERRORS),
+            ("errors", "float64", (bands, len(ERRORS)), ("band", "error"), ERRORS),
         ):
             labels = [*_GRID, *dims]
             named: dict[str, Any] = {"attributes": {"columns": list(columns)} if columns else {}}
