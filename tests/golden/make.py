@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,45 @@ def cases():
         "max_error": 0, "bands": FOUR, "units": "reflectance",
     }  # fmt: skip
     yield "empty", np.zeros((4, 12, 256, 256), np.uint16), {"lam": 20}
+    signed = (four[:, :, :30, :41].astype(np.int32) - 9000).astype(">i2")
+    signed[np.random.default_rng(0).random(signed.shape) < 0.02] = -32768  # another in each band
+    yield "fp-int16-bound-and-mask-by-band", signed, {
+        "max_error": [3, 60, 0, 400], "bands": FOUR, "offset": -9000, "nodata": -32768,
+    }  # fmt: skip
+    both = reflectance[..., :25, :27].astype(">f4")
+    both[1, :, 10:, :4] = -9999
+    yield "fp-float32-two-masks", both, {
+        "psnr": 45, "bands": FOUR, "units": "reflectance", "nodata": -9999,
+    }  # fmt: skip
+    yield "lossless-uint16-noise", noise(), {"max_error": 0, "bands": FOUR, "nodata": None}
+    nothing = np.where(both > 0.15, np.nan, np.float32(0.5)).astype(np.float32)
+    yield "empty-two-masks", nothing, {
+        "bpppb": 0.1, "bands": FOUR, "units": "reflectance", "nodata": 0.5,
+    }  # fmt: skip
+
+
+def noise():
+    """What no model makes smaller."""
+    return np.random.default_rng(0).integers(0, 65536, (1, 4, 9, 8)).astype(np.uint16)
+
+
+def write_cube() -> None:
+    """Write a whole archive, sharded, with edges, as a zip file: bound and target together."""
+    path = HERE / "cube.zarr.zip"
+    if path.exists():
+        return
+    scene = tutorial.open_dataset("0173706")[["B02", "B03", "B04", "B08"]]
+    part = scene.isel(time=slice(3), y=slice(100, 150), x=slice(60, 110))
+    with tempfile.TemporaryDirectory() as folder:
+        part.tec.compress(
+            psnr=40, max_error=[50, 50, 60, 200], store=folder, mode="w",
+            chunks=(2, 4, 24, 24), shards=(2, 4, 48, 48),
+        )  # fmt: skip
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in sorted(Path(folder).rglob("*")):
+                if file.is_file():
+                    name = zipfile.ZipInfo(str(file.relative_to(folder)))
+                    archive.writestr(name, file.read_bytes(), zipfile.ZIP_DEFLATED)
 
 
 def main() -> None:
@@ -75,6 +116,7 @@ def main() -> None:
         }
         sys.stdout.write(f"{name}: {len(data)} bytes\n")
     index_path.write_text(json.dumps(index, indent=2) + "\n")
+    write_cube()
 
 
 if __name__ == "__main__":
