@@ -96,6 +96,9 @@ class Writing:
     group: Group = None
     resume: Annotated[bool, typer.Option("--resume", help="Finish what was interrupted.")] = False
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False
+    embed_weights: Annotated[
+        bool, typer.Option("--embed-weights", help="Keep a copy of the weights in the store.")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from tec_xarray._cli import manners, show
-from tec_xarray._cli_options import Json
+from tec_xarray._cli_options import Group, Json
 
-app = typer.Typer(help="List, fetch, import and describe weights.", add_completion=False)
+app = typer.Typer(help="List, fetch, import, describe and extract weights.", add_completion=False)
 
 Lam = Annotated[float | None, typer.Option(help="One of the published rates (default: its own).")]
 Sensor = Annotated[str, typer.Option(help="sentinel-2-l2a or sentinel-2-l1c.")]
@@ -84,6 +84,21 @@ def info(
 
         found = describe(what)
         show(found, as_json=as_json, text=_text(found))
+
+
+@app.command()
+def extract(
+    store: Annotated[str, typer.Argument(metavar="STORE", help="An archive that holds a copy.")],
+    directory: Annotated[str, typer.Option("--to", help="Where to write files [.].")] = ".",
+    group: Group = None,
+    as_json: Json = False,
+) -> None:
+    """Write the weights that an archive brings along to files, for TEC_WEIGHTS_DIR."""
+    with manners():
+        from tec_xarray._embedded import extract as write
+
+        found = [str(path) for path in write(store, directory, group=group)]
+        show(found, as_json=as_json, text="\n".join(found))
 
 
 def _text(found: Mapping[str, Any]) -> str:

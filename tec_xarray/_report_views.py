@@ -105,7 +105,7 @@ def size(count: int) -> str:
 
 def describe(codec: dict[str, Any]) -> str:
     """Write a codec's configuration in a line."""
-    keys = ("model", "lam", "quality", "max_error", "weights", "sensor")
+    keys = ("model", "lam", "psnr", "bpppb", "quality", "max_error", "weights", "sensor")
     known = {key: codec[key] for key in keys if codec.get(key) is not None}
     if isinstance(known.get("weights"), dict):
         known["weights"] = known["weights"].get("id")

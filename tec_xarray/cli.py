@@ -201,7 +201,8 @@ def _write(
         tec_xarray.resume(data, store, **how, **settings)
     else:
         mode = "w" if writing.overwrite or state == "template" else "w-"
-        tec_xarray.compress(data, store=store, mode=mode, **how, **settings, **create)
+        create |= {"mode": mode, "embed_weights": writing.embed_weights}
+        tec_xarray.compress(data, store=store, **how, **settings, **create)
 
 
 def _report(store: str, group: str | None, *, as_json: bool) -> None:

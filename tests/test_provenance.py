@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -120,6 +121,25 @@ def test_copies_are_written_once_checked_and_extracted(tmp_path):
     assert [where for where, _ in problems] == [f"tec_weights/{weights.sha256}"]
     tec_xarray.resume(series(2), store)
     assert tec_xarray.verify(store).ok
+
+
+def test_the_command_embeds_aims_and_extracts(tmp_path):
+    series(2).to_zarr(tmp_path / "in.zarr")
+    words = [
+        ["compress", "in.zarr", "a.zarr", "--psnr", "45", "--embed-weights", "--json"],
+        ["weights", "extract", "a.zarr", "--to", "w", "--json"],
+    ]
+    runs = [
+        subprocess.run(
+            [sys.executable, "-m", "tec_xarray.cli", *line], cwd=tmp_path, capture_output=True,
+            text=True, check=True,
+        )
+        for line in words
+    ]  # fmt: skip
+    found, paths = (json.loads(run.stdout) for run in runs)
+    assert found["codec"]["psnr"] == 45
+    assert found["psnr"] >= 45
+    assert [path.name for path in (tmp_path / "w").iterdir()] == [paths[0].rpartition("/")[2]]
 
 
 def test_embedding_needs_a_store():
