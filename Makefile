@@ -1,7 +1,7 @@
 # Everything a person types. Each target makes the environment that it needs, once: a fresh clone
 # needs Python 3.11+ and nothing else (a C compiler makes the codec fast, but is optional).
 #
-#   make demo         compress a real Sentinel-2 series, read it back, print a report, write a PNG
+#   make demo         a catalog on this machine, archived on workers, read back, reported and drawn
 #   make test         ruff, mypy and the tests that take minutes at most
 #   make test-all     every test, and more random examples of each
 #   make test-train   tests that need compressai and terracodec, in an environment of their own

@@ -126,9 +126,9 @@ def _check_new(cube: xr.DataArray, archive: Archive, first: int) -> None:
             fix="sort them with ds.sortby('time'), and merge duplicates (groupby solar day)",
         )
     there = _stored_times(archive, time)[:first]
-    twice = sorted(set(new.tolist()) & set(there.tolist()))
-    if twice:
-        names = [str(d) for d in new if d in there]
+    twice = np.isin(new, there)  # whatever their units: catalogs have ms, xarray reads ns
+    if twice.any():
+        names = [str(date) for date in new[twice]]
         raise InvalidInput(
             f"dates that {label} has already: {', '.join(names[:3])}"
             + (", ..." if len(names) > 3 else ""),

@@ -61,19 +61,17 @@ def cluster(workers: int | None, scheduler: str | None) -> Iterator[None]:
     if workers is None and scheduler is None:
         yield
         return
-    from distributed import Client, LocalCluster
+    if scheduler is None:
+        from tec_xarray._cluster import workers as start
 
-    if scheduler is not None:
-        if workers is not None:
-            raise InvalidInput("both --workers and --scheduler", allowed="one of them")
-        with Client(scheduler):  # type: ignore[no-untyped-call]
+        with start(workers or 1):
             yield
         return
-    settings: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1}
-    with (
-        LocalCluster(**settings, dashboard_address=None) as local,  # type: ignore[no-untyped-call]
-        Client(local),  # type: ignore[no-untyped-call]
-    ):
+    if workers is not None:
+        raise InvalidInput("both --workers and --scheduler", allowed="one of them")
+    from distributed import Client
+
+    with Client(scheduler):  # type: ignore[no-untyped-call]
         yield
 
 

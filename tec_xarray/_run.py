@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from tec_numcodecs.errors import InvalidInput, TecError
+from tec_numcodecs.errors import TecError
 from tec_xarray._block import Job, write_block
+from tec_xarray._cluster import Watch, check_cluster, find_client
 from tec_xarray._journal import Result
-from tec_xarray._place import is_transaction
+from tec_xarray._stac_errors import listed
 
 logger = logging.getLogger(__name__)
 
@@ -130,15 +131,16 @@ def run(work: Work, how: How, tell: Callable[[Any], None]) -> None:
     """
     if not work.jobs:
         return
-    client = _client()
+    client = find_client()
     here = client is None
     failed = _run_here(work, how, tell) if here else _run_there(work, how, tell, client)
     if failed:
         first = next(iter(failed))
-        names = ", ".join(str(index) for index in itertools.islice(failed, 5))
+        names = listed([str(index) for index in failed])
+        causes = list(dict.fromkeys(repr(error) for error in failed.values()))
         raise TecError(
-            f"{len(failed)} of {len(work.jobs)} blocks failed: {names}"
-            f"{', ...' if len(failed) > 5 else ''}; the first: {failed[first]!r}",
+            f"{len(failed)} of {len(work.jobs)} blocks failed: {names}; because of: "
+            f"{listed(causes)}",
             fix="all others are done; mend the cause, then call tec_xarray.resume (after an "
             "append: the same append again)",
         ) from failed[first]
@@ -162,9 +164,9 @@ def _run_here(work: Work, how: How, tell: Callable[[Any], None]) -> dict[Any, Ex
                     break
                 _compute(work, left[1:], hear)
                 break
-            except TecError:
-                raise
             except Exception as error:
+                if not _passes(error):
+                    raise
                 if attempt == how.retries:
                     failed |= {job.index: error for job in batch if job.index not in told}
                     if len(failed) > MOST_FAILURES:
@@ -206,7 +208,9 @@ def _run_there(
     """Run on the workers of a cluster, a few groups at once."""
     from distributed import as_completed
 
-    threads = _check_cluster(client, work, how)
+    place = work.jobs[0].place
+    threads = check_cluster(client, place.store, how.resources or {}, _sample(work))
+    watch = Watch(client)
     waiting = groups(work.jobs, work.sides)
     running: dict[Any, Job] = {}
     failed: dict[Any, Exception] = {}
@@ -225,13 +229,13 @@ def _run_there(
         while len(running) < 2 * threads and send():
             pass
         while running:
-            future = next(arrivals)
+            future = watch.wait(arrivals, len(running))
             job = running.pop(future)
             try:
                 tell(future.result())
-            except TecError:
-                raise
             except Exception as error:
+                if not _passes(error):
+                    raise
                 failed[job.index] = error
                 logger.warning("block %s failed: %s", job.index, error)
                 if len(failed) > MOST_FAILURES:
@@ -262,49 +266,20 @@ def _submit(client: Any, work: Work, group: list[Job], how: How) -> list[Any]:
     return futures
 
 
-def _client() -> Any:
-    """Return the distributed client that Dask would use now, if any."""
-    from dask.base import get_scheduler
+def _sample(work: Work) -> Any:
+    """Return what a worker must be able to load: the task of one block, without its pixels."""
+    job = work.jobs[0]
+    if not work.lazy:
+        return work.task, job
+    from dask.base import optimize
 
-    get = get_scheduler()  # type: ignore[no-untyped-call]
-    owner = getattr(get, "__self__", None)
-    return owner if type(owner).__name__ == "Client" else None
-
-
-def _check_cluster(client: Any, work: Work, how: How) -> int:
-    """Return the threads of a cluster; refuse what would hang or be lost.
-
-    Raises
-    ------
-    InvalidInput
-        No worker offers a resource, or the store is in this process's memory.
-    """
-    workers = client.scheduler_info(n_workers=-1)["workers"]
-    for name, amount in (how.resources or {}).items():
-        if workers and all(w["resources"].get(name, 0) < amount for w in workers.values()):
-            raise InvalidInput(
-                f"resources {name} = {amount}, which no worker has",
-                fix=f"start workers with it: LocalCluster(resources={{{name!r}: {amount}}}), or "
-                f"dask worker --resources '{name}={amount}'",
-            )
-    store = work.jobs[0].place.store
-    if _in_memory(store) or is_transaction(store):
-        import os
-
-        if set(client.run(os.getpid).values()) - {os.getpid()}:
-            what = "a session" if is_transaction(store) else "in the memory"
-            raise InvalidInput(
-                f"{store!s} is {what} of this process",
-                allowed="a store that every worker can reach",
-                fix="write to a path or an object store, or use Client(processes=False)",
-            )
-    return max(1, sum(w["nthreads"] for w in workers.values()))
+    # Of a whole tile's graph, only what this block needs.
+    return work.task, job, optimize(*_tasks(work, [job], None))  # type: ignore[no-untyped-call]
 
 
-def _in_memory(store: Any) -> bool:
-    from zarr.storage import MemoryStore
-
-    return isinstance(store, MemoryStore) or str(store).startswith("memory://")
+def _passes(error: Exception) -> bool:
+    """Tell whether a failure may be of one block alone: the network's, say, not our own refusal."""
+    return not isinstance(error, TecError) or isinstance(error, OSError)
 
 
 def _gave_up(failed: Mapping[Any, Exception]) -> TecError:

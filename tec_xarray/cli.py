@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -157,6 +158,19 @@ def models(as_json: Json = False) -> None:
         lines = [f"{m['model']:<9}{m['about']}\n{'':<9}weights: {', '.join(m['weights'])}"
                  for m in found]  # fmt: skip
         show(found, as_json=as_json, text="\n".join(lines))
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Gets stores and a picture.")] = Path(
+        "demo-output"
+    ),
+) -> None:
+    """Archive a real scene from a catalog on this machine, read it back, draw a picture."""
+    with manners():
+        from tec_xarray.demo import run
+
+        run(output)
 
 
 @app.command()

@@ -1,15 +1,24 @@
-"""A real scene there and back: ``python -m tec_xarray.demo``, or ``make demo``.
+"""From a catalog to a verified archive and back: ``tec demo``, or ``make demo``.
 
-Compresses four seasons of one place at two rates, reads both stores in another process that
-imports nothing but xarray, prints what was saved and what was lost, and draws a picture of it.
+A STAC API and a file server on this machine offer the scene that ships with the package. It is
+searched for, archived at two rates on a Dask cluster of this machine, verified, read by another
+process that imports nothing but xarray, compared with the original, and drawn.
+
+The servers are those of the extra ``catalog``: stac-fastapi with an application of our own over a
+file of items, because its database-backed applications need a database, and uvicorn serving files
+with range requests. Without that extra the demo takes the scene out of the package, and says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,13 +27,16 @@ import xarray as xr
 from rich.console import Console
 
 import tec_xarray
+from tec_numcodecs.errors import InvalidInput
 from tec_xarray import plots, tutorial
+from tec_xarray._cluster import workers
 from tec_xarray.report import Report
 
 Samples: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 SCENE = "0173706"
 RATES = (20, 200)
+WORKERS = 2
 
 # What a reader does who has installed tec-xarray and never heard of it.
 READER = """
@@ -32,7 +44,8 @@ import sys
 import time
 import xarray
 start = time.perf_counter()
-cube = xarray.open_zarr(sys.argv[1]).reflectance.load()
+data = xarray.open_zarr(sys.argv[1])
+cube = data.reflectance.load()
 print(time.perf_counter() - start)
 cube.values.tofile(sys.argv[2])
 if "tec_xarray" in sys.modules or "torch" in sys.modules:
@@ -41,52 +54,109 @@ if "tec_xarray" in sys.modules or "torch" in sys.modules:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the demo; returns the exit code."""
+    """Run the demo from a command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tec_xarray.demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR")
-    output: Path = parser.parse_args(arguments).output
-    output.mkdir(parents=True, exist_ok=True)
-    console = Console(highlight=False, soft_wrap=True)
-    scene = tutorial.open_dataset(SCENE)
-    cube = tec_xarray.to_cube(scene)["reflectance"]
-    console.print(f"[bold]{scene.attrs['title']}[/]\n{scene.attrs['attribution']}\n")
-    decoded: dict[str, xr.DataArray] = {}
-    for lam in RATES:
-        report, values = run(scene, lam, output, console)
-        if not np.array_equal(values.shape, cube.shape):
-            console.print("[red]the reader got another shape[/]")
-            return 1
-        label = f"lam {lam}: {report.ratio:.1f} times smaller, {report.total.psnr:.1f} dB"
-        decoded[label] = cube.copy(data=values)
-    picture = output / "demo.png"
-    figure = plots.side_by_side(cube, decoded, title=scene.attrs["title"])
-    figure.savefig(picture, dpi=130)
-    console.print(f"picture: [bold]{picture}[/]")
+    run(parser.parse_args(arguments).output)
     return 0
 
 
-def run(
-    scene: xr.Dataset, lam: float, output: Path, console: Console
-) -> tuple[Report, Samples]:
-    """Compress, read in another process, report; return the report and what the reader got."""
-    store = output / f"lam-{lam}.zarr"
-    with console.status(f"lam {lam}: compressing"):
+def run(output: Path) -> None:
+    """Run the demo.
+
+    Parameters
+    ----------
+    output : pathlib.Path
+        Gets the archives, ``lam-20.zarr`` and ``lam-200.zarr``, and ``demo.png``.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    console = Console(highlight=False, soft_wrap=True)
+    scene = tutorial.open_dataset(SCENE)
+    console.print(f"[bold]{scene.attrs['title']}[/]\n{scene.attrs['attribution']}\n")
+    with source(console) as found, cluster(console):
+        with console.status("reading all of it, to compare with"):
+            original = found.compute()
+        decoded = {}
+        for lam in RATES:
+            label, values = there_and_back(found, original, lam, output, console)
+            decoded[label] = values
+    picture = output / "demo.png"
+    figure = plots.side_by_side(original, decoded, title=scene.attrs["title"])
+    figure.savefig(picture, dpi=130)
+    console.print(f"picture: [bold]{picture}[/]")
+
+
+@contextlib.contextmanager
+def source(console: Console) -> Iterator[xr.Dataset]:
+    """Search the catalog; yields a lazy dataset of what it has."""
+    from tec_xarray._loopback import serve_scene
+
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        try:
+            with console.status("starting a catalog on this machine"):
+                catalog = stack.enter_context(serve_scene(directory))
+        except InvalidInput as error:
+            console.print(f"no catalog ({error}): the scene is taken from the package\n")
+            yield tutorial.open_dataset(SCENE).chunk(time=1)
+            return
         start = time.perf_counter()
-        stored = scene.tec.compress(model="fp", lam=lam, store=store, mode="w")
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", tec_xarray.CatalogWarning)
+            found = tec_xarray.open_stac(
+                catalog.url, collection="sentinel-2-l2a", datetime="2021/2022",
+                query={"eo:cloud_cover": {"lt": 70}}, resolution=10,
+            )  # fmt: skip
+        console.print(
+            f"catalog: {catalog.url}, made up around the real pixels\n"
+            f"found in {time.perf_counter() - start:.1f} s: {found.sizes['time']} dates, "
+            f"{len(found.data_vars) - 1} bands and SCL, {found.rio.crs}"
+        )
+        for warning in told:
+            if issubclass(warning.category, tec_xarray.CatalogWarning):
+                console.print(f"the catalog: {warning.message}", markup=False)
+        console.print()
+        yield found
+
+
+@contextlib.contextmanager
+def cluster(console: Console) -> Iterator[None]:
+    """Start workers; the archive finds them by itself."""
+    with contextlib.ExitStack() as stack:
+        with console.status("starting Dask workers"):
+            stack.enter_context(workers(WORKERS))
+        yield
+
+
+def there_and_back(
+    found: xr.Dataset, original: xr.Dataset, lam: float, output: Path, console: Console
+) -> tuple[str, xr.DataArray]:
+    """Archive, verify, read elsewhere, report; return a label and what the reader got."""
+    store = output / f"lam-{lam}.zarr"
+    with console.status(f"lam {lam}: archiving on {WORKERS} workers"):
+        start = time.perf_counter()
+        # Without shards, so that a scene as small as this has more than one block to hand out.
+        stored = found.tec.compress(model="fp", lam=lam, store=store, mode="w", shards=False)
         encoded = time.perf_counter() - start
+    with console.status(f"lam {lam}: verifying it"):
+        checked = tec_xarray.verify(store)
+    if not checked.ok:
+        raise RuntimeError(str(checked))
+    cube = stored["reflectance"]
     with console.status(f"lam {lam}: reading it in another process"):
-        read, values = read_elsewhere(store, output / f"lam-{lam}.raw", stored["reflectance"])
+        read, values = read_elsewhere(store, output / f"lam-{lam}.raw", cube)
+    if not np.array_equal(values, cube.values):
+        raise RuntimeError("the reader's pixels differ from ours")
     with console.status(f"lam {lam}: measuring"):
-        report: Report = stored.tec.report(scene)
+        report: Report = stored.tec.report(original)
     console.rule(f"lam {lam}")
     console.print(str(report), markup=False)
     console.print(
-        f"\nwritten in {encoded:.1f} s, read in {read:.1f} s by another process that imported only "
-        "xarray\n"
+        f"\n{checked.blocks} blocks, archived in {encoded:.1f} s and verified: {checked.bytes:,} "
+        f"bytes; read in {read:.1f} s by another process that imported only xarray\n"
     )
-    if not np.array_equal(values, stored["reflectance"].values):
-        raise RuntimeError("the reader's pixels differ from ours")
-    return report, values
+    label = f"lam {lam}: {report.ratio:.1f} times smaller, {report.total.psnr:.1f} dB"
+    return label, cube.copy(data=values)
 
 
 def read_elsewhere(store: Path, target: Path, like: xr.DataArray) -> tuple[float, Samples]:

@@ -19,6 +19,7 @@ from zarr.storage import MemoryStore
 
 import tec_xarray
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, TecError
+from tec_xarray import SourceError, _cluster
 from tec_xarray._journal import STATE, Journal
 from tec_xarray._place import Place
 
@@ -405,6 +406,40 @@ def test_a_cluster_refuses_what_would_hang_or_vanish(client: Any, tmp_path: Path
     for store in (MemoryStore(), "memory://cluster.zarr"):
         with pytest.raises(InvalidInput, match="memory of this process"):
             series(1).tec.compress(lam=20, store=store)
+
+
+def test_workers_that_cannot_import_what_a_task_needs(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would drop the task without a word, and the scheduler wait for ever."""
+    (tmp_path / "only_here.py").write_text("def passes(values):\n    return values\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import only_here
+
+    lazy = series(4).chunk(y=32)
+    lazy["B04"] = lazy["B04"].copy(data=lazy["B04"].data.map_blocks(only_here.passes))
+    with pytest.raises(InvalidInput, match=r"2 of 2 workers .* No module named 'only_here'"):
+        lazy.tec.compress(**SETTINGS, store=tmp_path / "a.zarr")
+    # Workers that come later were not asked. They leave, and take the task with them.
+    monkeypatch.setattr(_cluster, "_check_import", lambda *_: None)
+    monkeypatch.setattr(_cluster, "PATIENCE", 0.5)
+    with pytest.raises(TecError, match="no worker has had anything to do"):
+        lazy.tec.compress(**SETTINGS, store=tmp_path / "b.zarr")
+
+
+def test_sources_that_fail_are_named(tmp_path: Path) -> None:
+    """A file that cannot be read costs the blocks that need it, and no others."""
+
+    def fail(values: Any, block_info: Any) -> Any:
+        if values.size and block_info[0]["chunk-location"][-2:] == (1, 0):
+            raise SourceError("item 'S2A_1', band B04: cannot read it")
+        return values
+
+    lazy, store = series(4).chunk(time=4, y=32, x=64), tmp_path / "a.zarr"
+    data = lazy["B04"].data.map_blocks(fail, dtype=np.uint16, meta=np.zeros((0, 0, 0), np.uint16))
+    with pytest.raises(TecError, match=r"1 of 4 blocks failed: \(0, 1, 0\).*item 'S2A_1'"):
+        lazy.assign(B04=lazy["B04"].copy(data=data)).tec.compress(**SETTINGS, store=store)
+    assert (states(store)[0, :, :, 0] == [[4, 4], [0, 4]]).all()
 
 
 def test_a_worker_is_killed(client: Any, tmp_path: Path, archive: MemoryStore) -> None:

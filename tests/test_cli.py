@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from archives import series
+from stacserver import faults
 from typer.testing import CliRunner
 
 import tec_xarray
 from tec_xarray._journal import Journal
+from tec_xarray._loopback import serve_scene
+from tec_xarray._loopback_scene import EPSG
 from tec_xarray._place import Place
 from tec_xarray.cli import app
 
@@ -112,11 +116,76 @@ def test_a_store_without_its_first_block_is_begun_anew(source: Path) -> None:
     assert before == {p: p.read_bytes() for p in plain.rglob("*") if p.is_file()}
 
 
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A STAC API and a file server on this machine, with four dates of the bundled scene."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.setenv(name, "127.0.0.1")
+        directory = tmp_path_factory.mktemp("catalog")
+        with serve_scene(directory, wrap="stacserver.faults:Faults") as running:
+            yield running
+
+
+def asked(catalog: Any, store: Path, dates: str, *more: str) -> list[str | Path]:
+    """The words of `tec archive` for three bands and SCL of a window."""
+    west, south, east, north = catalog.items[0]["bbox"]
+    box = f"{west + 0.004},{south + 0.004},{east - 0.004},{north - 0.004}"
+    words = ["archive", "--stac", catalog.url, "--bbox", box, "--datetime", dates]
+    return [*words, "--bands", "B04,B08,B8A,SCL", "--store", store, "--json", *more]
+
+
+@pytest.mark.filterwarnings("ignore::tec_xarray.CatalogWarning")
+def test_from_a_catalog_to_an_archive(catalog: Any, tmp_path: Path) -> None:
+    store = tmp_path / "a.zarr"
+    found = tec(*asked(catalog, store, "2021", "--lam", "50", "--workers", "2"))
+    assert found["blocks_missing"] == 0
+    assert found["dates_waiting"] == 1
+    assert found["bands"] == ["B04", "B08", "B8A"]
+    assert found["beside"] == ["SCL"]
+    assert "holds a Zarr group already" in tec(*asked(catalog, store, "2021"), code=2)
+    clear = ["--query", json.dumps({"eo:cloud_cover": {"lt": 70}})]
+    found = tec(*asked(catalog, store, "2022", "--append", *clear))
+    assert len(found["dates"]) == 4
+    assert "has already" in tec(*asked(catalog, store, "2022-05", "--append"), code=2)
+    read = xr.open_zarr(store)
+    assert read.rio.crs.to_epsg() == EPSG
+    assert list(read.processing_baseline.values) == ["03.01", "04.00", "05.10", "05.10"]
+    assert list(read.boa_offset.values) == [0, 0, 0, 0]
+    assert tec("verify", store, "--workers", "2", "--json")["ok"]
+    text = tec("info", store)
+    assert "2021-08-15" in text
+    assert "B8A" in text
+
+
+@pytest.mark.filterwarnings("ignore::tec_xarray.CatalogWarning")
+def test_a_catalog_that_fails_in_the_middle(catalog: Any, tmp_path: Path) -> None:
+    """Nothing is filled in: the blocks of that file are missing, and --resume brings them."""
+    store, item = tmp_path / "a.zarr", catalog.items[1]
+    faults.plan(catalog.directory, **{f"{item['id']}/B08.tif": ["404"]})
+    words = asked(catalog, store, "2021/2022", "--no-appendable", "--retries", "0")
+    text = tec(*words, code=1)
+    assert item["id"] in text
+    assert "1 of 1 blocks failed" in text
+    assert tec("info", store, "--json")["blocks_missing"] == 1
+    assert "not written" in tec("verify", store, code=1)
+    faults.plan(catalog.directory)
+    assert tec(*words, "--resume")["blocks_missing"] == 0
+    assert tec("verify", store, "--json")["ok"]
+    assert "EPSG:0" in tec(*asked(catalog, tmp_path / "b", "2021", "--crs", "EPSG:0"), code=2)
+    assert "no items" in tec(*asked(catalog, tmp_path / "b", "2001"), code=2)
+    assert not (tmp_path / "b").exists()
+
+
 def start(source: Path, store: Path, *more: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tec_xarray.cli", "compress", source, store, *more]
     # Not from the source tree: what is installed counts, as for everybody.
     return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=store.parent
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=store.parent,
+        start_new_session=True,
     )
 
 
@@ -143,12 +212,18 @@ def states(store: Path) -> Any:
     return Journal(Place(store)).states()
 
 
+@pytest.mark.parametrize("words", [[], ["--workers", "2"]], ids=["alone", "workers"])
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
-def test_killed_and_resumed(blow: signal.Signals, large: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed(
+    blow: signal.Signals, words: list[str], large: Path, tmp_path: Path
+) -> None:
     store = tmp_path / "a.zarr"
-    process = start(large, store)
+    process = start(large, store, *words)
     journalled(store, process, 1)
-    os.kill(process.pid, blow)
+    if blow == signal.SIGINT:
+        os.killpg(process.pid, blow)  # what a terminal does: workers hear of it, too
+    else:
+        os.kill(process.pid, blow)
     message = process.communicate(timeout=120)[1].decode()
     if blow == signal.SIGINT and process.returncode:
         assert process.returncode == 130
