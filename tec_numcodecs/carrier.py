@@ -19,6 +19,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tec_numcodecs import exact_rows
+from tec_numcodecs._spread import spread
 from tec_numcodecs.errors import InvalidInput
 
 Carrier = Literal["auto", "float64", "int8"]
@@ -116,27 +118,76 @@ def set_carrier(name: Carrier) -> None:
     _requested = name
 
 
-def product(left: Tensor, matrix: Matrix) -> Tensor:
-    """Multiply whole numbers: [M, K] times the transpose of [N, K].
+def affine(x: Tensor, matrix: Matrix, bias: Tensor) -> Tensor:
+    """Quantise rows, multiply, scale, add: ``x @ matrix.T + bias`` by exact arithmetic.
 
     Parameters
     ----------
-    left : Tensor
-        float64 [M, K], whole numbers of at most 32639 in magnitude.
+    x : Tensor
+        float64 [M, K].
     matrix : Matrix
-        The right operand.
+        The right operand, [N, K].
+    bias : Tensor
+        float64 [N].
 
     Returns
     -------
     Tensor
-        float64 [M, N], the exact integers.
+        float64 [M, N]: for each row the exact sum of the products of integers, times the scales
+        (powers of two, hence exact), plus the bias (rounded once).
     """
-    if _use_int8(left, matrix):
-        out = _int8_product(left, matrix.limbs())
-        # A row's sum must be the row times the sum of all weights: one wrong element shows.
-        if torch.equal(torch.sum(out, dim=1), left @ matrix.row_total()):
+    if _use_int8(x, matrix):
+        native = exact_rows.native_for(x)
+        product = _by_bytes if native is None else _by_bytes_in_c
+        out = product(x.contiguous(), matrix, bias)
+        if out is not None:
             return out
-    return left @ matrix.widened().T
+    integers, scale = exact_rows.quantise(x)
+    return _scaled(integers @ matrix.widened().T, scale, matrix, bias)
+
+
+def _scaled(whole: Tensor, scale: Tensor, matrix: Matrix, bias: Tensor) -> Tensor:
+    return whole.mul_(scale).mul_(matrix.scale).add_(bias)
+
+
+def _by_bytes(x: Tensor, matrix: Matrix, bias: Tensor) -> Tensor | None:
+    """Do `affine` with products of bytes; None if one of them was not exact."""
+    integers, scale = exact_rows.quantise(x)
+    out = _int8_product(integers, matrix.limbs())
+    # A row's sum must be the row times the sum of all weights: one wrong element shows.
+    if not torch.equal(torch.sum(out, dim=1), integers @ matrix.row_total()):
+        return None
+    return _scaled(out, scale, matrix, bias)
+
+
+def _by_bytes_in_c(x: Tensor, matrix: Matrix, bias: Tensor) -> Tensor | None:
+    """Do `_by_bytes` with two passes over memory."""
+    native = exact_rows.native_for(x)
+    (rows, inner), outer = x.shape, matrix.shape[0]
+    parts = torch.empty((2, rows, inner), dtype=torch.int8)
+    scale, check = x.new_empty(rows), x.new_empty(rows)
+    out = x.new_empty((rows, outer))
+    total, column, shift = matrix.row_total().numpy(), matrix.scale.numpy(), bias.numpy()
+    source, (high, low) = x.numpy(), parts.numpy()
+    scales, checks, target = scale.numpy(), check.numpy(), out.numpy()
+
+    def split(i: int, j: int) -> None:
+        native.exact_split(
+            source[i:j], total, high[i:j], low[i:j], scales[i:j], checks[i:j], j - i, inner
+        )
+
+    spread(rows, inner, split)
+    sums = _int_mm(parts.reshape(2 * rows, inner), matrix.limbs())
+    upper, lower = sums.reshape(2, rows, 2 * outer).numpy()
+
+    def join(i: int, j: int) -> None:
+        scaling = (scales[i:j], checks[i:j], column, shift)
+        if not native.exact_join(upper[i:j], lower[i:j], *scaling, target[i:j], j - i, outer):
+            wrong.append(i)
+
+    wrong: list[int] = []
+    spread(rows, outer, join)
+    return None if wrong else out
 
 
 def batched_product(left: Tensor, right: Tensor) -> Tensor:
@@ -182,11 +233,16 @@ def _int8_product(left: Tensor, limbs: Tensor) -> Tensor:
     whole = left.to(torch.int32)
     high = (whole + 128) >> 8
     parts = torch.cat((high, whole - (high << 8))).to(torch.int8)  # (2 M, K)
-    sums = torch._int_mm(parts, limbs.T)  # noqa: SLF001  # (2 M, 2 N) int32; the only name it has
+    sums = _int_mm(parts, limbs)
     middle = sums[:rows, outer:] * 2 + sums[rows:, :outer]  # units of 128
     out = sums[:rows, :outer].to(torch.float64)
     out = out.mul_(256.0).add_(middle).mul_(128.0)
     return out.add_(sums[rows:, outer:])
+
+
+def _int_mm(parts: Tensor, limbs: Tensor) -> Tensor:
+    """Multiply bytes [2 M, K] by the transpose of [2 N, K]: int32 [2 M, 2 N]."""
+    return torch._int_mm(parts, limbs.T)  # noqa: SLF001 (the only name it has)
 
 
 def _probe(rows: int, inner: int, outer: int) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tec_numcodecs import carrier, exact, exact_tables
+from tec_numcodecs import _accel, carrier, exact, exact_tables
 from tec_numcodecs.errors import InvalidInput
 from tests import exact_numpy as reference
 
@@ -36,6 +38,12 @@ def frozen_linear(name: str, layer: exact.Linear) -> dict[str, np.ndarray]:
         f"{name}.exponent": exponent - 1,
         f"{name}.bias": layer.bias.numpy(),
     }
+
+
+@pytest.fixture
+def auto_carrier() -> object:
+    yield
+    carrier.set_carrier("auto")
 
 
 # --- scales ------------------------------------------------------------------------------------
@@ -124,7 +132,7 @@ def test_layer_norm_is_near_its_float_layer() -> None:
 
 @given(ROWS)
 def test_gelu(rows: np.ndarray) -> None:
-    found = exact.gelu(torch.from_numpy(rows)).numpy()
+    found = exact.gelu_(torch.tensor(rows)).numpy()
     assert np.array_equal(found, reference.gelu(rows))
     expected = torch.nn.functional.gelu(torch.from_numpy(rows)).numpy()
     assert np.abs(found - expected).max() <= 1e-6
@@ -155,6 +163,71 @@ def test_threshold_index_counts(x: np.ndarray, count: int) -> None:
     found = exact.threshold_index(torch.from_numpy(x), torch.from_numpy(thresholds))
     expected = [sum(int(t) <= value * 65536 for t in thresholds) for value in x]
     assert found.tolist() == expected
+
+
+# --- the C extension against torch -------------------------------------------------------------
+
+
+def both_ways(monkeypatch: pytest.MonkeyPatch, work: Callable[[], Any]) -> tuple[Any, Any]:
+    """The result in C, and the result in torch."""
+    if _accel.native() is None:
+        pytest.skip("the C extension was not built")
+    found = work()
+    monkeypatch.setenv("TEC_DISABLE_NATIVE", "1")
+    return found, work()
+
+
+def wild(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Rows of all magnitudes, some of them zero, with ties and negative zeros."""
+    x = seeded(*shape, seed=seed) * torch.logspace(-320, 60, shape[-2], dtype=torch.float64)[:, None]
+    x[..., 1, :] = 0.0
+    x[..., 2, :] = -0.0
+    x[..., 3, :] = torch.arange(shape[-1]) - 0.5
+    return x
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("operation", ["left", "right", "norm", "gelu", "linear", "by bytes"])
+def test_c_is_torch(
+    monkeypatch: pytest.MonkeyPatch, auto_carrier: None, operation: str, threads: int
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    x = wild(700, 301)  # enough for two threads, and no multiple of a vector
+    layer = exact.Linear.frozen(seeded(140, 301).float(), seeded(140, seed=1).float())
+    norm = exact.LayerNorm(seeded(301), seeded(301, seed=1))
+    if operation == "by bytes":
+        if not carrier.int8_is_exact():
+            pytest.skip("byte products saturate on this machine")
+        carrier.set_carrier("int8")
+    elif operation == "linear":
+        carrier.set_carrier("float64")
+    work: dict[str, Callable[[], object]] = {
+        "left": lambda: torch.cat(exact.quantise(x), dim=-1),
+        "right": lambda: torch.cat(exact.quantise(x, exact.RIGHT_LIMIT), dim=-1),
+        "norm": lambda: norm(x),
+        "gelu": lambda: exact.gelu_(x.clone()),
+        "linear": lambda: layer(x),
+        "by bytes": lambda: layer(x),
+    }
+    found, expected = both_ways(monkeypatch, work[operation])
+    torch.set_num_threads(before)
+    assert torch.isfinite(expected).all()
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_in_c_is_torch(monkeypatch: pytest.MonkeyPatch, masked: bool) -> None:
+    q, k, v = (seeded(3, 2, 9, 8, seed=s, spread=3.0) for s in range(3))
+    q[0, 0], k[1, 1] = 1e6 * q[0, 0], 0.0
+    hidden = torch.ones((9, 9), dtype=torch.bool).triu(1) if masked else None
+    keys, values = exact.Operand.of(k), exact.Operand.of(v)
+    found, expected = both_ways(monkeypatch, lambda: exact.attention(q, keys, values, hidden))
+    assert torch.equal(found, expected)
+    one = exact.Operand.of(k[:1]), exact.Operand.of(v[:1])  # one memory for all windows
+    monkeypatch.delenv("TEC_DISABLE_NATIVE")
+    found, expected = both_ways(monkeypatch, lambda: exact.attention(q, *one, hidden))
+    assert torch.equal(found, expected)
 
 
 # --- cuts --------------------------------------------------------------------------------------
@@ -189,19 +262,13 @@ def test_rows_do_not_know_each_other() -> None:
     layer = exact.Linear.frozen(seeded(130, 300).float(), seeded(130, seed=1).float())
     norm = exact.LayerNorm(torch.ones(300).double(), torch.zeros(300).double())
     x = seeded(40, 300, seed=2) * torch.logspace(-8, 8, 40, dtype=torch.float64)[:, None]
-    for work in (layer, norm, exact.gelu, exact.softmax):
+    for work in (layer, norm, lambda x: exact.gelu_(x.clone()), exact.softmax):
         whole = work(x)
         assert torch.equal(whole, torch.cat([work(x[i : i + 1]) for i in range(40)]))
         assert torch.equal(whole.flip(0), work(x.flip(0)))
 
 
 # --- carriers ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def auto_carrier() -> object:
-    yield
-    carrier.set_carrier("auto")
 
 
 @pytest.mark.parametrize("name", ["float64", "int8", "auto"])
@@ -217,29 +284,33 @@ def test_carriers_are_exact(name: carrier.Carrier, fill: str, auto_carrier: None
     if fill == "signs":
         left, right = (x * rng.choice([-1, 1], x.shape) for x in (left, right))
     matrix = carrier.Matrix(torch.from_numpy(right.astype(np.int16)), torch.ones(150).double())
-    found = carrier.product(torch.from_numpy(left.astype(np.float64)), matrix)
+    nothing = torch.zeros(150, dtype=torch.float64)
+    found = carrier.affine(torch.from_numpy(left.astype(np.float64)), matrix, nothing)
     assert np.array_equal(found.numpy().astype(np.int64), left @ right.T)
     assert matrix.shape == (150, 770)
     assert np.array_equal(matrix.integers().numpy(), right)
 
 
-def test_a_wrong_byte_product_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("native", ["1", "0"])
+def test_a_wrong_byte_product_is_caught(monkeypatch: pytest.MonkeyPatch, native: str) -> None:
     """A kernel that saturates after the probe passed must not change a result."""
-    true_product = carrier._int8_product
+    true_product = carrier._int_mm
     calls = []
 
-    def saturating(left: torch.Tensor, limbs: torch.Tensor) -> torch.Tensor:
+    def saturating(parts: torch.Tensor, limbs: torch.Tensor) -> torch.Tensor:
         calls.append(1)
-        out = true_product(left, limbs)
+        out = true_product(parts, limbs)
         out[3, 5] -= 256
         return out
 
-    monkeypatch.setattr(carrier, "_int8_product", saturating)
+    monkeypatch.setenv("TEC_DISABLE_NATIVE", native)
+    monkeypatch.setattr(carrier, "_int_mm", saturating)
     monkeypatch.setattr(carrier, "_requested", "int8")
     left = torch.round(seeded(20, 300, spread=9000.0)).clamp(-32639, 32639)
     integers = torch.round(seeded(140, 300, seed=1, spread=2000.0)).clamp(-8127, 8127)
-    matrix = carrier.Matrix(integers.to(torch.int16), torch.ones(140).double())
-    assert torch.equal(carrier.product(left, matrix), left @ integers.T)
+    one, nothing = torch.ones(140).double(), torch.zeros(140).double()
+    matrix = carrier.Matrix(integers.to(torch.int16), one)
+    assert torch.equal(carrier.affine(left, matrix, nothing), left @ integers.T)
     assert calls
 
 

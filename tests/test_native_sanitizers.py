@@ -19,8 +19,10 @@ RANS = ["rans_tables.c", "rans_encode.c", "rans_decode.c"]
 # Stress program, the sources of the core that it needs, its arguments, further compiler flags.
 CASES = {
     "rans": ("rans_stress.c", RANS, ["2000", "1"], []),
+    "exact": ("exact_stress.c", ["exact.c"], ["500"], ["-ffp-contract=off", "-lm"]),
     # As on a compiler that has no product of 128 bits.
     "transform": ("transform_stress.c", ["lifting.c", "klt.c"], ["60"], []),
+    # As on a compiler that has no product of 128 bits.
     "rans-portable": ("rans_stress.c", RANS, ["500", "2"], ["-DTEC_RANS_NO_WIDE"]),
 }
 

@@ -4,11 +4,13 @@
  * TEC_X_METHODS, and one line in each of the two lists below (and in
  * PyInit__native, if the core has to be made ready).
  */
+#include "exact_py.h"
 #include "rans.h"
 #include "rans_py.h"
 #include "transform_py.h"
 
 static PyMethodDef methods[] = {
+    TEC_EXACT_METHODS,
     TEC_RANS_METHODS,
     TEC_TRANSFORM_METHODS,
     {NULL, NULL, 0, NULL},

@@ -112,7 +112,7 @@ class Perceptron:
     def __call__(self, x: Tensor) -> Tensor:
         """Map [W, n, d] to [W, n, d]."""
         rows = x.reshape(-1, x.shape[-1]).split(ROWS_TOGETHER)
-        return torch.cat([self.second(exact.gelu(self.first(r))) for r in rows]).reshape(x.shape)
+        return torch.cat([self.second(exact.gelu_(self.first(r))) for r in rows]).reshape(x.shape)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,50 @@
+/* Row by row operations of exact networks. Pure C, no Python.h.
+ *
+ * The torch twins in tec_numcodecs/exact_rows.py are the specification; both give the same bits.
+ * Every operation on doubles is one correctly rounded IEEE operation; every sum is one of whole
+ * numbers below 2^53. The compiler must not contract a*b+c (setup.py says so) nor reorder.
+ */
+#ifndef TEC_EXACT_H
+#define TEC_EXACT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A table of whole numbers with the differences to the next entry. */
+typedef struct {
+    const double *value, *slope;
+} tec_table;
+
+/* Rows x (rows, n) to whole numbers of at most `limit` in magnitude times a power of two each. */
+void tec_exact_quantise(const double *x, double *out, double *scale, size_t rows, size_t n,
+                        int32_t limit);
+
+/* The same with a limit of 32639, as signed bytes of radix 256: high (rows, n), low (rows, n).
+ * check (rows) is the row's product with `total` (n), whole numbers. */
+void tec_exact_split(const double *x, const double *total, int8_t *high, int8_t *low,
+                     double *scale, double *check, size_t rows, size_t n);
+
+/* Joins the products of bytes: sums of the high rows, high_sums (rows, 2 n), and of the low rows,
+ * low_sums (rows, 2 n), columns being high bytes, then low bytes of radix 128, to
+ * out (rows, n) = sum * scale[row] * column[n] + bias[n].
+ * Returns 0, or -1 if a row's sum is not its check: some byte product was not exact. */
+int tec_exact_join(const int32_t *high_sums, const int32_t *low_sums, const double *scale,
+                   const double *check, const double *column, const double *bias, double *out,
+                   size_t rows, size_t n);
+
+/* In place: x = max(x, 0) - dip(|x|), the table holding 2^30 dip on a grid of 2^-9. */
+void tec_exact_gelu(double *x, size_t count, tec_table dip);
+
+/* Layer norm of rows (rows, n). */
+void tec_exact_norm(const double *x, const double *weight, const double *bias, double *out,
+                    size_t rows, size_t n, double epsilon);
+
+/* What attention does between its two products, in place. scores (groups, rows, n) are whole
+ * numbers; the queries have scales query (groups, rows), keys and values scales key, value
+ * (groups, n); hidden (rows, n) is 1 where a key must not be seen, or NULL. Afterwards scores are
+ * whole numbers of at most 32639 and query their rows' scales. */
+void tec_exact_attend(double *scores, double *query, const double *key, const double *value,
+                      const uint8_t *hidden, size_t groups, size_t rows, size_t n, double factor,
+                      tec_table power);
+
+#endif
