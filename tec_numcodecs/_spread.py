@@ -38,7 +38,7 @@ def spread(rows: int, width: int, work: Callable[[int, int], object]) -> None:
 
 
 def _pool() -> ThreadPoolExecutor:
-    """This process's threads: none survive a fork."""
+    """Return the threads of this process: none survive a fork."""
     process = os.getpid()
     pool = _pools.get(process)
     if pool is None:

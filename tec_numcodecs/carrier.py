@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +30,8 @@ Carrier = Literal["auto", "float64", "int8"]
 _CARRIERS = ("auto", "float64", "int8")
 _MIN_INNER = 256  # shorter products than this are dominated by splitting and joining bytes
 _MIN_OUTER = 128
+_MIN_INNER_IN_C = 64
+_NUMBERS_TOGETHER = 1 << 21  # of a left operand or its products: bounds memory, not results
 _PROBE_SHAPES = ((16, 768, 768), (40, 1030, 136), (256, 3072, 768))  # rows, inner, outer
 _requested: Carrier = "auto"
 
@@ -118,6 +122,49 @@ def set_carrier(name: Carrier) -> None:
     _requested = name
 
 
+@dataclass(frozen=True)
+class Patches:
+    """Rows of a left operand, cut out of images only where they are multiplied.
+
+    Position (i, j) of an image has the row ``image[i : i + kernel[0], j : j + kernel[1]]``, flat.
+
+    Attributes
+    ----------
+    image : Tensor
+        float64 [B, rows, columns, C], channels-last and contiguous, padded by the caller.
+    kernel : tuple of int
+        Rows and columns of a patch.
+    origin : tuple of int
+        Where the first patch begins.
+    size : tuple of int
+        Positions along rows and columns.
+    """
+
+    image: Tensor
+    kernel: tuple[int, int]
+    origin: tuple[int, int]
+    size: tuple[int, int]
+
+    @property
+    def inner(self) -> int:
+        """Numbers in one patch."""
+        return self.kernel[0] * self.kernel[1] * self.image.shape[3]
+
+    def of(self, image: int, first: int, last: int) -> Patches:
+        """Return rows `first` to `last` of the positions of one image."""
+        top, left = self.origin
+        part = self.image[image : image + 1, top + first : top + last + self.kernel[0] - 1]
+        return Patches(part, self.kernel, (0, left), (last - first, self.size[1]))
+
+    def rows(self) -> Tensor:
+        """Cut all of them out: float64 [positions of all images, inner]."""
+        (top, left), (height, width) = self.origin, self.size
+        view = self.image[:, top:, left:]
+        view = view.unfold(1, self.kernel[0], 1).unfold(2, self.kernel[1], 1)
+        view = view[:, :height, :width]  # (B, height, width, C, kernel rows, kernel columns)
+        return view.permute(0, 1, 2, 4, 5, 3).reshape(-1, self.inner)
+
+
 def affine(x: Tensor, matrix: Matrix, bias: Tensor) -> Tensor:
     """Quantise rows, multiply, scale, add: ``x @ matrix.T + bias`` by exact arithmetic.
 
@@ -136,49 +183,72 @@ def affine(x: Tensor, matrix: Matrix, bias: Tensor) -> Tensor:
         float64 [M, N]: for each row the exact sum of the products of integers, times the scales
         (powers of two, hence exact), plus the bias (rounded once).
     """
-    if _use_int8(x, matrix):
-        native = exact_rows.native_for(x)
-        product = _by_bytes if native is None else _by_bytes_in_c
-        out = product(x.contiguous(), matrix, bias)
-        if out is not None:
-            return out
-    integers, scale = exact_rows.quantise(x)
-    return _scaled(integers @ matrix.widened().T, scale, matrix, bias)
+    rows = x.contiguous()[None, :, None]  # an image of one column
+    patches = Patches(rows, (1, 1), (0, 0), (x.shape[0], 1))
+    return affine_patches(patches, matrix, bias)[0, :, 0]
 
 
-def _scaled(whole: Tensor, scale: Tensor, matrix: Matrix, bias: Tensor) -> Tensor:
-    return whole.mul_(scale).mul_(matrix.scale).add_(bias)
+def affine_patches(patches: Patches, matrix: Matrix, bias: Tensor) -> Tensor:
+    """Do `affine` for every patch of images.
+
+    Returns
+    -------
+    Tensor
+        float64 [B, height, width, N].
+    """
+    outer, inner = matrix.shape
+    images, (height, width) = patches.image.shape[0], patches.size
+    out = patches.image.new_empty((images, height, width, outer))
+    step = max(1, _NUMBERS_TOGETHER // (width * max(inner, 2 * outer)))
+    for image in range(images):
+        for first in range(0, height, step):
+            last = min(first + step, height)
+            target = out[image, first:last].flatten(0, 1)  # a view
+            _affine_into(target, patches.of(image, first, last), matrix, bias)
+    return out
 
 
-def _by_bytes(x: Tensor, matrix: Matrix, bias: Tensor) -> Tensor | None:
-    """Do `affine` with products of bytes; None if one of them was not exact."""
-    integers, scale = exact_rows.quantise(x)
-    out = _int8_product(integers, matrix.limbs())
+def _affine_into(out: Tensor, patches: Patches, matrix: Matrix, bias: Tensor) -> None:
+    native = exact_rows.native_for(patches.image)
+    if _use_int8(patches, matrix, native=native is not None):
+        by_bytes = _by_bytes if native is None else _by_bytes_in_c
+        if by_bytes(out, patches, matrix, bias):
+            return
+    integers, scale = exact_rows.quantise(patches.rows())
+    torch.mm(integers, matrix.widened().T, out=out)
+    out.mul_(scale).mul_(matrix.scale).add_(bias)
+
+
+def _by_bytes(out: Tensor, patches: Patches, matrix: Matrix, bias: Tensor) -> bool:
+    """Do `affine` with products of bytes; tell whether all of them were exact."""
+    integers, scale = exact_rows.quantise(patches.rows())
+    whole = _int8_product(integers, matrix.limbs())
     # A row's sum must be the row times the sum of all weights: one wrong element shows.
-    if not torch.equal(torch.sum(out, dim=1), integers @ matrix.row_total()):
-        return None
-    return _scaled(out, scale, matrix, bias)
+    if not torch.equal(torch.sum(whole, dim=1), integers @ matrix.row_total()):
+        return False
+    out.copy_(whole.mul_(scale).mul_(matrix.scale).add_(bias))
+    return True
 
 
-def _by_bytes_in_c(x: Tensor, matrix: Matrix, bias: Tensor) -> Tensor | None:
-    """Do `_by_bytes` with two passes over memory."""
-    native = exact_rows.native_for(x)
-    (rows, inner), outer = x.shape, matrix.shape[0]
+def _by_bytes_in_c(out: Tensor, patches: Patches, matrix: Matrix, bias: Tensor) -> bool:
+    """Do `_by_bytes` with two passes over memory, and without cutting patches out first."""
+    native = exact_rows.native_for(patches.image)
+    (height, width), inner, outer = patches.size, patches.inner, matrix.shape[0]
+    (top, left), channels = patches.origin, patches.image.shape[3]
+    pitch = patches.image.shape[2] * channels
+    shape = (pitch, channels, patches.kernel[0], patches.kernel[1] * channels)
+    rows = height * width
     parts = torch.empty((2, rows, inner), dtype=torch.int8)
-    scale, check = x.new_empty(rows), x.new_empty(rows)
-    out = x.new_empty((rows, outer))
+    scales, checks = np.empty(rows), np.empty(rows)
     total, column, shift = matrix.row_total().numpy(), matrix.scale.numpy(), bias.numpy()
-    source, (high, low) = x.numpy(), parts.numpy()
-    scales, checks, target = scale.numpy(), check.numpy(), out.numpy()
+    source = patches.image.reshape(-1)[top * pitch + left * channels :].numpy()
+    high, low = parts.numpy()
+    target = out.numpy()
 
     def split(i: int, j: int) -> None:
-        native.exact_split(
-            source[i:j], total, high[i:j], low[i:j], scales[i:j], checks[i:j], j - i, inner
-        )
-
-    spread(rows, inner, split)
-    sums = _int_mm(parts.reshape(2 * rows, inner), matrix.limbs())
-    upper, lower = sums.reshape(2, rows, 2 * outer).numpy()
+        part = slice(i * width, j * width)
+        filled = (high[part], low[part], scales[part], checks[part])
+        native.exact_split(source[i * pitch :], total, *filled, j - i, width, *shape)
 
     def join(i: int, j: int) -> None:
         scaling = (scales[i:j], checks[i:j], column, shift)
@@ -186,8 +256,11 @@ def _by_bytes_in_c(x: Tensor, matrix: Matrix, bias: Tensor) -> Tensor | None:
             wrong.append(i)
 
     wrong: list[int] = []
+    spread(height, width * inner, split)
+    sums = _int_mm(parts.reshape(2 * rows, inner), matrix.limbs())
+    upper, lower = sums.reshape(2, rows, 2 * outer).numpy()
     spread(rows, outer, join)
-    return None if wrong else out
+    return not wrong
 
 
 def batched_product(left: Tensor, right: Tensor) -> Tensor:
@@ -216,11 +289,12 @@ def _int8_wins() -> bool:
     return _best_time(lambda: _int8_product(left, limbs)) < double
 
 
-def _use_int8(left: Tensor, matrix: Matrix) -> bool:
-    outer, inner = matrix.shape
-    if _requested == "float64" or left.device.type != "cpu":
+def _use_int8(patches: Patches, matrix: Matrix, *, native: bool) -> bool:
+    if _requested == "float64" or patches.image.device.type != "cpu":
         return False
-    if inner < _MIN_INNER or outer < _MIN_OUTER or left.shape[0] == 0:
+    if patches.inner < (_MIN_INNER_IN_C if native else _MIN_INNER):
+        return False
+    if not native and matrix.shape[0] < _MIN_OUTER:
         return False
     if _requested == "int8":
         return True

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from tec_numcodecs import exact_rows
-from tec_numcodecs.carrier import Matrix, affine, batched_product
+from tec_numcodecs.carrier import Matrix, Patches, affine, affine_patches, batched_product
 from tec_numcodecs.exact_rows import (
     LEFT_LIMIT,
     RIGHT_LIMIT,
@@ -93,17 +93,22 @@ class Linear:
 class Conv:
     """A convolution with odd square kernel and zero padding k // 2: patches, then `Linear`."""
 
-    linear: Linear  # weight [N, C * k * k]
+    linear: Linear  # weight [N, k * k * C]
     kernel: int
 
     @classmethod
     def frozen(cls, weight: Tensor, bias: Tensor) -> Conv:
         """Freeze float parameters: weight [N, C, k, k], bias [N]."""
-        return cls(Linear.frozen(weight.flatten(1), bias), weight.shape[-1])
+        taps = weight.permute(0, 2, 3, 1).flatten(1)
+        return cls(Linear.frozen(taps, bias), weight.shape[-1])
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Map float64 [B, C, H, W] to float64 [B, N, H, W]."""
-        return self.linear(patches(x, self.kernel)).permute(0, 3, 1, 2)
+        """Map float64 [B, C, H, W] to float64 [B, N, H, W], channels-last in memory."""
+        image = _zero_pad(x, self.kernel // 2)
+        square, size = (self.kernel, self.kernel), (x.shape[2], x.shape[3])
+        patches = Patches(image, square, (0, 0), size)
+        out = affine_patches(patches, self.linear.matrix, self.linear.bias)
+        return out.permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,8 @@ class ConvTranspose:
     @classmethod
     def frozen(cls, weight: Tensor, bias: Tensor) -> ConvTranspose:
         """Freeze float parameters: weight [C, N, 5, 5] (torch's order), bias [N]."""
-        a, b, c, d = (Linear.frozen(taps.flatten(1), bias) for taps in cls.taps(weight))
+        phases = (taps.permute(0, 2, 3, 1).flatten(1) for taps in cls.taps(weight))
+        a, b, c, d = (Linear.frozen(taps, bias) for taps in phases)
         return cls((a, b, c, d))
 
     @staticmethod
@@ -130,37 +136,34 @@ class ConvTranspose:
         return [taps[:, :, row::2, column::2] for row in (0, 1) for column in (0, 1)]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Map float64 [B, C, H, W] to float64 [B, N, 2 H, 2 W]."""
+        """Map float64 [B, C, H, W] to float64 [B, N, 2 H, 2 W], channels-last in memory."""
         batch, _, height, width = x.shape
-        padded = _zero_pad(x, 1, 1)  # (B, C, H + 2, W + 2)
+        image = _zero_pad(x, 1)  # (B, H + 2, W + 2, C)
         channels = self.phases[0].bias.shape[0]
-        out = torch.empty(
-            (batch, channels, height, 2, width, 2), dtype=torch.float64, device=x.device
-        )
+        out = image.new_empty((batch, height, 2, width, 2, channels))
         for phase, linear in enumerate(self.phases):
             row, column = divmod(phase, 2)
-            view = padded[:, :, row:, column:]
-            view = view.unfold(2, 3 - row, 1).unfold(3, 3 - column, 1)
-            view = view[:, :, :height, :width]  # (B, C, H, W, 3 - row, 3 - column)
-            rows = view.permute(0, 2, 3, 1, 4, 5).flatten(3)
-            out[:, :, :, row, :, column] = linear(rows).permute(0, 3, 1, 2)
-        return out.reshape(batch, channels, 2 * height, 2 * width)
+            patches = Patches(image, (3 - row, 3 - column), (row, column), (height, width))
+            out[:, :, row, :, column] = affine_patches(patches, linear.matrix, linear.bias)
+        return out.reshape(batch, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
 
 
-def _zero_pad(x: Tensor, before: int, after: int) -> Tensor:
-    batch, channels, height, width = x.shape
-    size = (batch, channels, height + before + after, width + before + after)
-    out = torch.zeros(size, dtype=torch.float64, device=x.device)
-    out[:, :, before : before + height, before : before + width] = x
+def _zero_pad(x: Tensor, margin: int) -> Tensor:
+    """Put zeros around [B, C, H, W]: [B, H + 2 margin, W + 2 margin, C], contiguous."""
+    rows = x.permute(0, 2, 3, 1)
+    if margin == 0:
+        return rows.contiguous()
+    batch, height, width, channels = rows.shape
+    out = rows.new_zeros((batch, height + 2 * margin, width + 2 * margin, channels))
+    out[:, margin : margin + height, margin : margin + width] = rows
     return out
 
 
 def patches(x: Tensor, kernel: int) -> Tensor:
-    """Cut [B, C, H, W] into one row per position: [B, H, W, C * kernel^2], zero-padded."""
-    if kernel == 1:
-        return x.permute(0, 2, 3, 1)
-    view = _zero_pad(x, kernel // 2, kernel // 2).unfold(2, kernel, 1).unfold(3, kernel, 1)
-    return view.permute(0, 2, 3, 1, 4, 5).flatten(3)  # (B, H, W, C * k * k)
+    """Cut [B, C, H, W] into one row per position: [B, H, W, k * k, C], zero-padded."""
+    image, size = _zero_pad(x, kernel // 2), (x.shape[2], x.shape[3])
+    rows = Patches(image, (kernel, kernel), (0, 0), size).rows()
+    return rows.reshape(x.shape[0], *size, kernel * kernel, x.shape[1])
 
 
 @dataclass(frozen=True)

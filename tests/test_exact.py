@@ -46,6 +46,18 @@ def auto_carrier() -> object:
     carrier.set_carrier("auto")
 
 
+def frozen_taps(
+    name: str, layer: exact.Linear, *, channels: int, kernel: tuple[int, int] | None = None
+) -> dict[str, np.ndarray]:
+    """Kernels as files have them, [N, C, kernel rows, kernel columns]."""
+    arrays = frozen_linear(name, layer)
+    integers = arrays[f"{name}.integers"]
+    side = round((integers.shape[1] / channels) ** 0.5)
+    rows, columns = kernel or (side, side)
+    taps = integers.reshape(-1, rows, columns, channels).transpose(0, 3, 1, 2)
+    return arrays | {f"{name}.integers": taps}
+
+
 # --- scales ------------------------------------------------------------------------------------
 
 
@@ -91,8 +103,7 @@ def test_linear_is_near_its_float_layer() -> None:
 def test_conv(kernel: int) -> None:
     weight, bias = seeded(4, 3, kernel, kernel).float(), seeded(4, seed=1).float()
     layer, x = exact.Conv.frozen(weight, bias), seeded(2, 3, 6, 5, seed=2)
-    arrays = frozen_linear("w", layer.linear)
-    arrays["w.integers"] = arrays["w.integers"].reshape(weight.shape)
+    arrays = frozen_taps("w", layer.linear, channels=3)
     for found, image in zip(layer(x), x, strict=True):
         assert np.array_equal(found.numpy(), reference.conv(arrays, "w", image.numpy()))
     expected = torch.nn.functional.conv2d(x, weight.double(), bias.double(), padding=kernel // 2)
@@ -104,7 +115,8 @@ def test_conv_transpose() -> None:
     layer, x = exact.ConvTranspose.frozen(weight, bias), seeded(2, 3, 3, 4, seed=2)
     arrays = {}
     for phase, linear in enumerate(layer.phases):
-        arrays |= frozen_linear(f"w.{phase}", linear)
+        rows, columns = 3 - phase // 2, 3 - phase % 2
+        arrays |= frozen_taps(f"w.{phase}", linear, channels=3, kernel=(rows, columns))
     arrays["w.bias"] = layer.phases[0].bias.numpy()
     for found, image in zip(layer(x), x, strict=True):
         assert np.array_equal(found.numpy(), reference.conv_transpose(arrays, "w", image.numpy()))
@@ -179,7 +191,8 @@ def both_ways(monkeypatch: pytest.MonkeyPatch, work: Callable[[], Any]) -> tuple
 
 def wild(*shape: int, seed: int = 0) -> torch.Tensor:
     """Rows of all magnitudes, some of them zero, with ties and negative zeros."""
-    x = seeded(*shape, seed=seed) * torch.logspace(-320, 60, shape[-2], dtype=torch.float64)[:, None]
+    sizes = torch.logspace(-320, 60, shape[-2], dtype=torch.float64)
+    x = seeded(*shape, seed=seed) * sizes[:, None]
     x[..., 1, :] = 0.0
     x[..., 2, :] = -0.0
     x[..., 3, :] = torch.arange(shape[-1]) - 0.5
@@ -187,16 +200,22 @@ def wild(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("operation", ["left", "right", "norm", "gelu", "linear", "by bytes"])
+@pytest.mark.parametrize(
+    "operation", ["left", "right", "norm", "gelu", "linear", "by bytes", "conv", "deconv"]
+)
 def test_c_is_torch(
     monkeypatch: pytest.MonkeyPatch, auto_carrier: None, operation: str, threads: int
 ) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     x = wild(700, 301)  # enough for two threads, and no multiple of a vector
+    image = wild(2, 31, 9, 12).permute(0, 3, 1, 2)
+    square, cross = seeded(140, 12, 3, 3), seeded(12, 24, 5, 5)
+    conv = exact.Conv.frozen(square.float(), seeded(140, seed=1).float())
+    deconv = exact.ConvTranspose.frozen(cross.float(), seeded(24, seed=1).float())
     layer = exact.Linear.frozen(seeded(140, 301).float(), seeded(140, seed=1).float())
     norm = exact.LayerNorm(seeded(301), seeded(301, seed=1))
-    if operation == "by bytes":
+    if operation in ("by bytes", "conv", "deconv"):
         if not carrier.int8_is_exact():
             pytest.skip("byte products saturate on this machine")
         carrier.set_carrier("int8")
@@ -209,6 +228,8 @@ def test_c_is_torch(
         "gelu": lambda: exact.gelu_(x.clone()),
         "linear": lambda: layer(x),
         "by bytes": lambda: layer(x),
+        "conv": lambda: conv(image),
+        "deconv": lambda: deconv(image),
     }
     found, expected = both_ways(monkeypatch, work[operation])
     torch.set_num_threads(before)

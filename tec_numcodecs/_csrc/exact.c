@@ -66,28 +66,45 @@ void tec_exact_quantise(const double *x, double *out, double *scale, size_t rows
     }
 }
 
-TEC_MULTIVERSION
-void tec_exact_split(const double *restrict x, const double *restrict total, int8_t *restrict high,
-                     int8_t *restrict low, double *restrict scale, double *restrict check,
-                     size_t rows, size_t n)
+/* One piece of a patch to bytes; returns its product with `total`. */
+static inline double split(const double *restrict x, const double *restrict total, double inverse,
+                           int8_t *restrict high, int8_t *restrict low, size_t n)
 {
-    for (size_t row = 0; row < rows; row++, x += n, high += n, low += n) {
-        const int64_t exponent = scale_exponent(largest(x, n), LEFT_LIMIT);
-        const double inverse = power_of_two(-exponent);
-        double lane[8] = {0}, sum = 0;
-        size_t i = 0;
-        scale[row] = power_of_two(exponent);
-        for (size_t k = 0; k < n; k++) {
-            const int32_t whole = (int32_t)nearest(x[k] * inverse);
-            const int32_t upper = (whole + 128) >> 8;
-            high[k] = (int8_t)upper;
-            low[k] = (int8_t)(whole - upper * 256);
+    double lane[8] = {0}, sum = 0;
+    size_t i = 0;
+    for (size_t k = 0; k < n; k++) {
+        const int32_t whole = (int32_t)nearest(x[k] * inverse);
+        const int32_t upper = (whole + 128) >> 8;
+        high[k] = (int8_t)upper;
+        low[k] = (int8_t)(whole - upper * 256);
+    }
+    for (; i + 8 <= n; i += 8) /* whole numbers: any order is exact */
+        for (size_t k = 0; k < 8; k++) lane[k] += nearest(x[i + k] * inverse) * total[i + k];
+    for (; i < n; i++) sum += nearest(x[i] * inverse) * total[i];
+    for (size_t k = 0; k < 8; k++) sum += lane[k];
+    return sum;
+}
+
+TEC_MULTIVERSION
+void tec_exact_split(tec_patches p, const double *total, int8_t *high, int8_t *low, double *scale,
+                     double *check)
+{
+    for (size_t row = 0; row < p.height; row++) {
+        for (size_t column = 0; column < p.width; column++) {
+            const double *patch = p.x + row * p.pitch + column * p.step;
+            double most = 0, sum = 0;
+            for (size_t s = 0; s < p.segments; s++) {
+                const double found = largest(patch + s * p.pitch, p.length);
+                most = found > most ? found : most;
+            }
+            const int64_t exponent = scale_exponent(most, LEFT_LIMIT);
+            const double inverse = power_of_two(-exponent);
+            *scale++ = power_of_two(exponent);
+            for (size_t s = 0; s < p.segments; s++, high += p.length, low += p.length)
+                sum += split(patch + s * p.pitch, total + s * p.length, inverse, high, low,
+                             p.length);
+            *check++ = sum;
         }
-        for (; i + 8 <= n; i += 8) /* whole numbers: any order is exact */
-            for (size_t k = 0; k < 8; k++) lane[k] += nearest(x[i + k] * inverse) * total[i + k];
-        for (; i < n; i++) sum += nearest(x[i] * inverse) * total[i];
-        for (size_t k = 0; k < 8; k++) sum += lane[k];
-        check[row] = sum;
     }
 }
 

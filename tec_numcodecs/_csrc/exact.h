@@ -19,10 +19,20 @@ typedef struct {
 void tec_exact_quantise(const double *x, double *out, double *scale, size_t rows, size_t n,
                         int32_t limit);
 
-/* The same with a limit of 32639, as signed bytes of radix 256: high (rows, n), low (rows, n).
- * check (rows) is the row's product with `total` (n), whole numbers. */
-void tec_exact_split(const double *x, const double *total, int8_t *high, int8_t *low,
-                     double *scale, double *check, size_t rows, size_t n);
+/* Patches of an image in channels-last order, one row of a matrix each, row-major. A patch is
+ * `segments` pieces of `length` numbers, `pitch` apart; the next one to the right begins `step`
+ * later, the next one below `pitch` later. Rows of a matrix are patches
+ * of one piece each, too. */
+typedef struct {
+    const double *x;
+    size_t height, width, pitch, step, segments, length;
+} tec_patches;
+
+/* Patches to whole numbers of at most 32639 times a power of two each, as signed bytes of radix
+ * 256: high and low (patches, segments * length). check (patches) is the product with `total`
+ * (segments * length), whole numbers. */
+void tec_exact_split(tec_patches patches, const double *total, int8_t *high, int8_t *low,
+                     double *scale, double *check);
 
 /* Joins the products of bytes: sums of the high rows, high_sums (rows, 2 n), and of the low rows,
  * low_sums (rows, 2 n), columns being high bytes, then low bytes of radix 128, to

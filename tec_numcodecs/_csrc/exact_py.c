@@ -45,17 +45,25 @@ PyObject *tec_py_exact_quantise(PyObject *module, PyObject *args)
 PyObject *tec_py_exact_split(PyObject *module, PyObject *args)
 {
     Py_buffer b[6];
-    Py_ssize_t rows, n;
+    Py_ssize_t height, width, pitch, step, segments, length;
     (void)module;
-    if (!PyArg_ParseTuple(args, "y*y*w*w*w*w*nn", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &rows,
-                          &n))
+    if (!PyArg_ParseTuple(args, "y*y*w*w*w*w*nnnnnn", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
+                          &height, &width, &pitch, &step, &segments, &length))
         return NULL;
-    const size_t r = (size_t)rows, size = r * (size_t)n;
-    const int fits = doubles(&b[0], size) && doubles(&b[1], (size_t)n) && holds(&b[2], size, 1) &&
-                     holds(&b[3], size, 1) && doubles(&b[4], r) && doubles(&b[5], r);
+    const size_t count = (size_t)height * (size_t)width, n = (size_t)segments * (size_t)length;
+    const tec_patches patches = {b[0].buf,      (size_t)height,   (size_t)width, (size_t)pitch,
+                                 (size_t)step, (size_t)segments, (size_t)length};
+    int fits = height > 0 && width > 0 && segments > 0 && length > 0 && pitch >= 0 && step >= 0 &&
+               doubles(&b[1], n) && holds(&b[2], count * n, 1) && holds(&b[3], count * n, 1) &&
+               doubles(&b[4], count) && doubles(&b[5], count);
+    if (fits) { /* the last patch must end within the image */
+        const size_t end = (size_t)(height + segments - 2) * (size_t)pitch +
+                           (size_t)(width - 1) * (size_t)step + (size_t)length;
+        fits = (size_t)b[0].len >= end * sizeof(double);
+    }
     if (fits) {
         Py_BEGIN_ALLOW_THREADS
-        tec_exact_split(b[0].buf, b[1].buf, b[2].buf, b[3].buf, b[4].buf, b[5].buf, r, (size_t)n);
+        tec_exact_split(patches, b[1].buf, b[2].buf, b[3].buf, b[4].buf, b[5].buf);
         Py_END_ALLOW_THREADS
     }
     return outcome(b, 6, fits);

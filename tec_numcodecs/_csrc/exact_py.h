@@ -16,7 +16,8 @@ PyObject *tec_py_exact_attend(PyObject *module, PyObject *args);
     {"exact_quantise", tec_py_exact_quantise, METH_VARARGS,                                       \
      "exact_quantise(x, out, scale, rows, n, limit): fills out and scale"},                       \
     {"exact_split", tec_py_exact_split, METH_VARARGS,                                             \
-     "exact_split(x, total, high, low, scale, check, rows, n): fills the four"},                  \
+     "exact_split(image, total, high, low, scale, check, height, width, pitch, step, segments, "  \
+     "length): fills the four"},                                                                  \
     {"exact_join", tec_py_exact_join, METH_VARARGS,                                               \
      "exact_join(high, low, scale, check, column, bias, out, rows, n) -> were the sums right?"},  \
     {"exact_gelu", tec_py_exact_gelu, METH_VARARGS,                                               \

@@ -40,7 +40,7 @@ static int bytes(size_t rows, size_t n, double spread)
     int failed = 0;
     for (size_t i = 0; i < n; i++) total[i] = ones[i] = 1;
     tec_exact_quantise(x, q, scale, rows, n, 32639);
-    tec_exact_split(x, total, high, low, scale, check, rows, n);
+    tec_exact_split((tec_patches){x, rows, 1, n, 0, 1, n}, total, high, low, scale, check);
     /* A product with the unit matrix: its high bytes are 0, its low bytes 1. */
     for (size_t row = 0; row < rows; row++)
         for (size_t i = 0; i < n; i++) {

@@ -172,8 +172,8 @@ class Group:
 
     def spatial_context(self, decoded: Tensor, where: Tensor) -> Tensor:
         """Map this group so far [B, g, h, w] (0 where unknown) to rows [B, positions, 2 g]."""
-        patches = exact.patches(decoded, _KERNEL).flatten(1, 2)[:, where]  # (B, P, 25 g)
-        taps = patches.unflatten(2, (self.channels, _KERNEL**2))[..., _ODD_TAPS]
+        patches = exact.patches(decoded, _KERNEL).flatten(1, 2)[:, where]  # (B, P, 25, g)
+        taps = patches[:, :, _ODD_TAPS].transpose(2, 3)  # (B, P, g, 12)
         return self.spatial(taps.flatten(2))
 
     def parameters(self, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -73,19 +73,21 @@ def put_prior(store: Store, state: Tensors, name: str, old: str) -> None:
 
 
 def get_linear(tensors: Tensors, name: str) -> exact.Linear:
-    """Read what `put_linear` wrote; convolutions come back with flat patches as rows."""
+    """Read what `put_linear` wrote: a weight [N, K]."""
     return exact.Linear(_get_matrix(tensors, name), _get(tensors, f"{name}.bias").to(torch.float64))
 
 
 def get_conv(tensors: Tensors, name: str) -> exact.Conv:
     """Read a convolution."""
-    return exact.Conv(get_linear(tensors, name), _get(tensors, f"{name}.integers").shape[-1])
+    kernel = _get(tensors, f"{name}.integers").shape[-1]
+    bias = _get(tensors, f"{name}.bias").to(torch.float64)
+    return exact.Conv(exact.Linear(_get_taps(tensors, name), bias), kernel)
 
 
 def get_conv_transpose(tensors: Tensors, name: str) -> exact.ConvTranspose:
     """Read what `put_conv_transpose` wrote."""
     bias = _get(tensors, f"{name}.bias").to(torch.float64)
-    a, b, c, d = (exact.Linear(_get_matrix(tensors, f"{name}.{i}"), bias) for i in range(4))
+    a, b, c, d = (exact.Linear(_get_taps(tensors, f"{name}.{i}"), bias) for i in range(4))
     return exact.ConvTranspose((a, b, c, d))
 
 
@@ -155,3 +157,11 @@ def _get_matrix(tensors: Tensors, name: str) -> Matrix:
     if integers.dtype != torch.int16 or exponent.shape != integers.shape[:1]:
         raise WeightsError(f"the matrix {name!r} of a frozen checkpoint: wrong type or shape")
     return Matrix(integers.flatten(1), exact.power_of_two(exponent.to(torch.int64)))
+
+
+def _get_taps(tensors: Tensors, name: str) -> Matrix:
+    """Read a kernel [N, C, kh, kw] as a matrix whose rows are patches in channels-last order."""
+    matrix = _get_matrix(tensors, name)
+    shape = tensors[f"{name}.integers"].shape
+    taps = matrix.integers().reshape(shape).permute(0, 2, 3, 1)
+    return Matrix(taps.flatten(1).contiguous(), matrix.scale)
