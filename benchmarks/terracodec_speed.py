@@ -1,11 +1,16 @@
 """Speed and memory of the published architectures against the published package, interleaved.
 
-    python benchmarks/terracodec_speed.py fp elic tt --runs 5 --threads 2
+    python -m benchmarks.terracodec_speed fp elic tt --runs 5 --threads 2
+    python -m benchmarks.terracodec_speed tt --growth 2 4 8
 
 Needs compressai and terracodec. Both sides get the same seeded weights and the same pixels, and
 take turns; each figure is the median of CPU seconds (wall seconds in brackets), so that a busy
-machine does less harm. The last column compares with the time that the network's multiplications
-take at the float64 GEMM rate, measured in between.
+machine does less harm. Beside it stands the time that the network's multiplications take at the
+float64 and the float32 GEMM rate, measured in between, and the peak memory of a process that
+encodes and decodes with our side alone. Frame 0 of tt needs no past: its figures are those of all
+later frames, the time of T frames less that of one.
+
+With --growth our side alone codes series of several lengths, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +18,8 @@ from __future__ import annotations
 import argparse
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,8 +29,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from terracodec.imagecodecs import ELIC, FactorizedPrior
-from terracodec.temporaltransformer import TemporalTransformer
 
 from tec_numcodecs.models.base import Geometry, Model, Rate
 from tec_numcodecs.sensors import get_sensor
@@ -57,6 +62,10 @@ class Times:
 
 def upstream(name: str) -> torch.nn.Module:
     """Return a seeded upstream model whose latents are not all zero."""
+    # Here, so that a process for our side alone does without it.
+    from terracodec.imagecodecs import ELIC, FactorizedPrior
+    from terracodec.temporaltransformer import TemporalTransformer
+
     torch.manual_seed(0)
     if name == "fp":
         model = FactorizedPrior(BANDS, 128, 192, SIZE)
@@ -84,19 +93,19 @@ def prepared(name: str, model: Any) -> None:
         model.update(force=True)
 
 
-def imported(model: torch.nn.Module, directory: Path) -> Model:
-    """Freeze a model's state dict, as a user would a published file."""
+def imported(model: torch.nn.Module, directory: Path) -> tuple[Path, Model]:
+    """Freeze a model's state dict, as a user would a published file; load it."""
     path = directory / "weights.pt"
     torch.save(model.state_dict(), path)
     found = terracodec.import_checkpoint(path, directory=directory)
     path.unlink()
-    return terracodec.load(found.path, found.weights.sha256)
+    return found.path, terracodec.load(found.path, found.weights.sha256)
 
 
-def gemm_rate() -> float:
-    """Return float64 FLOP a CPU second, at the transformer's own size, best of five."""
-    left = torch.randn((1024, 768), dtype=torch.float64)
-    right = torch.randn((768, 768), dtype=torch.float64)
+def gemm_rate(dtype: torch.dtype) -> float:
+    """Return FLOP a CPU second, at the transformer's own size, best of five."""
+    left = torch.randn((1024, 768), dtype=dtype)
+    right = torch.randn((768, 768), dtype=dtype)
     times = Times()
     for _ in range(5):
         times.run(lambda: left @ right)
@@ -136,45 +145,133 @@ def scene(frames: int) -> np.ndarray[Any, np.dtype[np.int32]]:
     return np.maximum(mean + 0.5 * std * fine, 0).astype(np.int32)
 
 
-def compare(name: str, frames: int, runs: int, directory: Path) -> None:
-    """Time one architecture both ways and print a row."""
-    theirs: Any = upstream(name)
-    ours: Any = imported(theirs, directory)
-    prepared(name, theirs)
-    cube, rate = scene(frames), Rate(0)
-    geometry = Geometry(cube.shape, get_sensor("sentinel-2-l2a"), tuple(range(BANDS)))
-    x = ours.standardiser.forward(cube, geometry)
-    batch = x[None] if name == "tt" else x
-    flops = convolution_flops(ours.g_a, x)
-    flops += TT_TRANSFORMER * frames if name == "tt" else 0.0
-    if name == "elic":
-        flops += convolution_flops(theirs.latent_codec.hyper.h_s, torch.zeros(frames, 192, 4, 4))
-    columns = [Times() for _ in range(4)]
-    rates = []
-    for _ in range(runs):
+@dataclass
+class Sides:
+    """Both sides with the same weights, and how long they took."""
+
+    theirs: Any
+    ours: Any
+    times: dict[str, Times] = field(default_factory=dict)
+
+    def take_turns(self, frames: int) -> None:
+        """Encode and decode a series with both."""
+        cube, geometry = series(frames)
+        x = self.ours.standardiser.forward(cube, geometry)
+        temporal = self.ours.name == "tt"
         with torch.inference_mode():
-            payload = columns[0].run(lambda: theirs.compress(batch))
-            decode = (
-                (lambda p=payload: theirs.decompress(p)) if name == "tt"
-                else (lambda p=payload: theirs.decompress(p["strings"], p["shape"]))
-            )  # fmt: skip
-            columns[1].run(decode)
-        rates.append(gemm_rate())
+            batch = x[None] if temporal else x
+            payload = self._run("their encoding", frames, lambda: self.theirs.compress(batch))
+            parts = (payload,) if temporal else (payload["strings"], payload["shape"])
+            self._run("their decoding", frames, lambda: self.theirs.decompress(*parts))
+        streams = self._run("encoding", frames, lambda: encode(self.ours, cube, geometry))
+        decoded = self._run(
+            "entropy decoding", frames,
+            lambda: self.ours.entropy_decode(streams, [geometry], [Rate(0)]),
+        )  # fmt: skip
+        self._run("synthesis", frames, lambda: self.ours.synthesis(decoded))
+        self._run("exact synthesis", frames, lambda: self.ours.exact().synthesis(decoded))
 
-        def encode() -> list[bytes]:
-            streams: list[bytes] = ours.entropy_encode(ours.analysis([cube], [geometry], [rate]))
-            return streams
+    def _run(self, what: str, frames: int, work: Callable[[], Any]) -> Any:
+        return self.times.setdefault(f"{what} {frames}", Times()).run(work)
 
-        streams = columns[2].run(encode)
-        columns[3].run(lambda s=streams: ours.synthesis(ours.entropy_decode(s, [geometry], [rate])))
-        rates.append(gemm_rate())
-    seconds = [statistics.median(c.cpu) for c in columns]
-    bound = flops / max(rates)
-    print(
-        f"{name:5} {frames} frames  theirs {columns[0]} / {columns[1]}  ours {columns[2]} / "
-        f"{columns[3]}  faster {seconds[0] / seconds[2]:.1f}x / {seconds[1] / seconds[3]:.1f}x  "
-        f"float64 bound {bound:.2f}: {seconds[2] / bound:.2f}x / {seconds[3] / bound:.2f}x"
-    )
+    def seconds(self, what: str, frames: int) -> float:
+        """Return CPU seconds a frame, for tt without the first frame."""
+        total = statistics.median(self.times[f"{what} {frames}"].cpu)
+        if self.ours.name != "tt" or frames == 1:
+            return total / frames
+        return (total - statistics.median(self.times[f"{what} 1"].cpu)) / (frames - 1)
+
+
+def series(frames: int) -> tuple[np.ndarray[Any, np.dtype[np.int32]], Geometry]:
+    """Return a cube and its geometry."""
+    cube = scene(frames)
+    bands = tuple(range(BANDS))
+    return cube, Geometry(cube.shape, get_sensor("sentinel-2-l2a"), bands)  # type: ignore[arg-type]
+
+
+def encode(model: Model, cube: Any, geometry: Geometry) -> list[bytes]:
+    """Encode one cube."""
+    return model.entropy_encode(model.analysis([cube], [geometry], [Rate(0)]))
+
+
+def flops_of(name: str, sides: Sides) -> float:
+    """Count what one frame takes, encoding or decoding."""
+    cube, geometry = series(1)
+    flops = convolution_flops(sides.ours.g_a, sides.ours.standardiser.forward(cube, geometry))
+    if name == "tt":
+        flops += TT_TRANSFORMER
+    if name == "elic":
+        hyper = sides.theirs.latent_codec.hyper.h_s
+        flops += convolution_flops(hyper, torch.zeros(1, 192, 4, 4))
+    return flops
+
+
+def compare(name: str, frames: int, runs: int, directory: Path, threads: int) -> None:
+    """Time one architecture both ways and print what came out."""
+    theirs: Any = upstream(name)
+    path, ours_loaded = imported(theirs, directory)
+    sides = Sides(theirs, ours_loaded)
+    prepared(name, theirs)
+    lengths = (1, frames) if name == "tt" and frames > 1 else (frames,)
+    rates: dict[torch.dtype, list[float]] = {torch.float64: [], torch.float32: []}
+    for _ in range(runs):
+        for length in lengths:
+            sides.take_turns(length)
+        for dtype, found in rates.items():
+            found.append(gemm_rate(dtype))
+    flops = flops_of(name, sides)
+    bounds = {dtype: flops / max(found) for dtype, found in rates.items()}
+    ours = {
+        "encode": sides.seconds("encoding", frames),
+        "decode": sides.seconds("entropy decoding", frames) + sides.seconds("synthesis", frames),
+    }
+    later = " after the first" if len(lengths) > 1 else ""
+    print(f"{name}: CPU seconds a frame{later}, {frames} frames, {runs} runs, {threads} threads")
+    for way, seconds in ours.items():
+        theirs_took = sides.seconds(f"their {way[:2]}coding", frames)
+        double, single = (seconds / bounds[dtype] for dtype in (torch.float64, torch.float32))
+        print(
+            f"  {way}: theirs {theirs_took:.3f}  ours {seconds:.3f}  {theirs_took / seconds:.1f}x "
+            f"as fast;  {double:.2f} x its {flops / 1e9:.0f} GFLOP in float64 "
+            f"({max(rates[torch.float64]) / 1e9:.0f} GFLOP/s), {single:.2f} x in float32 "
+            f"({max(rates[torch.float32]) / 1e9:.0f} GFLOP/s)"
+        )
+    plain, exact = (sides.seconds(what, frames) for what in ("synthesis", "exact synthesis"))
+    print(f"  synthesis: {plain:.3f} in floating point, {exact:.3f} exact")
+    for what, times in sides.times.items():
+        print(f"    {what}: {times}")
+    print(f"  peak memory, our side alone: {alone(path, frames, threads)['peak']:.0f} MB")
+
+
+def alone(path: Path, frames: int, threads: int) -> dict[str, float]:
+    """Code a series in a process of its own; return CPU seconds and peak memory in MB."""
+    command = [sys.executable, "-m", "benchmarks.terracodec_speed", "--alone", str(path)]
+    command += ["--frames", str(frames), "--threads", str(threads)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(zip(("encode", "decode", "peak"), map(float, run.stdout.split()), strict=True))
+
+
+def measure_alone(path: Path, frames: int) -> None:
+    """Do what `alone` asks for and print it."""
+    model = terracodec.load(path, path.stem)
+    cube, geometry = series(frames)
+    encoding, decoding = Times(), Times()
+    streams = encoding.run(lambda: encode(model, cube, geometry))
+    decoding.run(lambda: model.synthesis(model.entropy_decode(streams, [geometry], [Rate(0)])))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(encoding.cpu[0], decoding.cpu[0], peak)
+
+
+def growth(name: str, lengths: list[int], directory: Path, threads: int) -> None:
+    """Print time and memory of our side over the length of a series."""
+    path, _ = imported(upstream(name), directory)
+    for frames in lengths:
+        found = alone(path, frames, threads)
+        print(
+            f"{name} T={frames}: {found['encode']:.2f} s to encode, {found['decode']:.2f} s to "
+            f"decode (CPU), peak {found['peak']:.0f} MB",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -182,17 +279,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=["fp", "elic", "tt"])
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--frames", type=int, default=0, help="default 4, and 1 for tt")
+    parser.add_argument("--frames", type=int, default=0, help="default 4, and 2 for tt")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--growth", type=int, nargs="+", help="lengths of series")
+    parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"{options.threads} threads, median CPU s (wall s), encode / decode, {SIZE}^2 x {BANDS}")
+    if options.alone:
+        measure_alone(options.alone, options.frames)
+        return
     for name in options.models:
-        frames = options.frames or (1 if name == "tt" else 4)
+        frames = options.frames or (2 if name == "tt" else 4)
         with tempfile.TemporaryDirectory() as directory:
-            compare(name, frames, options.runs, Path(directory))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory of this process, both sides together: {peak:.0f} MB")
+            if options.growth:
+                growth(name, options.growth, Path(directory), options.threads)
+            else:
+                compare(name, frames, options.runs, Path(directory), options.threads)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -211,8 +212,11 @@ def affine_patches(patches: Patches, matrix: Matrix, bias: Tensor) -> Tensor:
 def _affine_into(out: Tensor, patches: Patches, matrix: Matrix, bias: Tensor) -> None:
     native = exact_rows.native_for(patches.image)
     if _use_int8(patches, matrix, native=native is not None):
-        by_bytes = _by_bytes if native is None else _by_bytes_in_c
-        if by_bytes(out, patches, matrix, bias):
+        if native is None:
+            exact = _by_bytes(out, patches, matrix, bias)
+        else:
+            exact = _by_bytes_in_c(native, out, patches, matrix, bias)
+        if exact:
             return
     integers, scale = exact_rows.quantise(patches.rows())
     torch.mm(integers, matrix.widened().T, out=out)
@@ -230,9 +234,10 @@ def _by_bytes(out: Tensor, patches: Patches, matrix: Matrix, bias: Tensor) -> bo
     return True
 
 
-def _by_bytes_in_c(out: Tensor, patches: Patches, matrix: Matrix, bias: Tensor) -> bool:
+def _by_bytes_in_c(
+    native: ModuleType, out: Tensor, patches: Patches, matrix: Matrix, bias: Tensor
+) -> bool:
     """Do `_by_bytes` with two passes over memory, and without cutting patches out first."""
-    native = exact_rows.native_for(patches.image)
     (height, width), inner, outer = patches.size, patches.inner, matrix.shape[0]
     (top, left), channels = patches.origin, patches.image.shape[3]
     pitch = patches.image.shape[2] * channels

@@ -117,14 +117,14 @@ def decode(
         if config is not None:
             _check_belongs(chunk.header, config)
     found: list[Samples | None] = [None] * len(chunks)
-    groups: dict[tuple[str, bytes], list[int]] = defaultdict(list)
+    groups: dict[tuple[str, bytes, bool], list[int]] = defaultdict(list)
     for i, chunk in enumerate(chunks):
-        if chunk.header.model is not None:
-            groups[chunk.header.model.name, chunk.header.model.weights].append(i)
+        if (model_header := chunk.header.model) is not None:
+            groups[model_header.name, model_header.weights, model_header.exact].append(i)
         else:
             found[i] = _decode_without_model(chunk)
-    for (name, prefix), members in groups.items():
-        model = registry.load(name, _weights_of(name, prefix, config))
+    for (name, prefix, exact), members in groups.items():
+        model = registry.load(name, _weights_of(name, prefix, config), exact=exact)
         for start in range(0, len(members), batch := get_options().batch_size):
             part = members[start : start + batch]
             cubes = _decode_with_model(model, [chunks[i] for i in part])

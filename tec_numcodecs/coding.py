@@ -56,7 +56,8 @@ def encode(tasks: Sequence[Task], config: CodecConfig) -> list[tuple[ModelHeader
     WeightsError
         If the model's weights are missing.
     """
-    model = registry.load(config.model, config.weights)
+    bounded = config.bounds() is not None and not config.lossless
+    model = registry.load(config.model, config.weights, exact=bounded)
     order = np.argsort(config.band_indices())
     cubes = [np.ascontiguousarray(task.dn[:, order]) for task in tasks]
     geometries = [config.geometry(task.header.shape) for task in tasks]

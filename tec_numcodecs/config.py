@@ -125,9 +125,8 @@ class CodecConfig:
         else:
             lam = choice.lam
             tokens = tokens or (_TOKENS if model == "flextec" else None)
-            _check_float_synthesis(
-                choice.weights, bound, stated=not isinstance(weights, (WeightsId, Mapping))
-            )
+            if not isinstance(weights, (WeightsId, Mapping)):
+                _check_not_lossless(choice.weights, bound)
             _check_one_rate(choice.weights, target)
         config = cls(
             model=model,
@@ -336,22 +335,18 @@ def _check_one_rate(weights: WeightsId, target: Target | None) -> None:
         )
 
 
-def _check_float_synthesis(
-    weights: WeightsId, max_error: float | tuple[float, ...] | None, *, stated: bool
-) -> None:
-    """Refuse a promise that floating-point pixels cannot keep.
+def _check_not_lossless(weights: WeightsId, max_error: float | tuple[float, ...] | None) -> None:
+    """Refuse a lossless array of published weights, whose transform is not reversible.
 
-    A lossless array of published weights (its chunks then need no model) is what the waiting tail
-    of an archive is; nobody is meant to ask for one.
+    One that metadata describe (its chunks then need no model) is what the waiting tail of an
+    archive is; nobody is meant to ask for one.
     """
-    if max_error is None or (max_error == 0 and not stated):
-        return
-    raise InvalidInput(
-        f"max_error={max_error!r} with weights {weights.id!r}, whose pixels are computed in "
-        "floating point and may differ by 1 DN between machines",
-        allowed="max_error with the bundled weights, whose pixels are the same everywhere",
-        fix="leave weights out, or choose the rate with lam",
-    )
+    if max_error == 0:
+        raise InvalidInput(
+            f"max_error=0 with weights {weights.id!r}, whose transform is not reversible",
+            allowed="max_error above 0, or the bundled weights",
+            fix="leave weights out: the bundled models are lossless at max_error=0",
+        )
 
 
 def _parse_scale(scale: object) -> float:

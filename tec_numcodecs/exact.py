@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tec_numcodecs import exact_rows
+from tec_numcodecs import exact_rows, exact_tables
 from tec_numcodecs.carrier import Matrix, Patches, affine, affine_patches, batched_product
 from tec_numcodecs.exact_rows import (
     LEFT_LIMIT,
@@ -56,6 +56,7 @@ __all__ = [
     "quantise",
     "relu",
     "scale_exponent",
+    "sigmoid",
     "softmax",
     "sqrt",
     "threshold_index",
@@ -247,6 +248,14 @@ def relu(x: Tensor) -> Tensor:
 def leaky_relu(x: Tensor) -> Tensor:
     """Return x where positive, else x / 100 (as one multiplication by the double 0.01)."""
     return torch.where(x > 0, x, x * 0.01)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """Return 1 / (1 + exp(-x)), the exponential in whole numbers times 2**-30."""
+    one = float(1 << exact_tables.EXP_BITS)
+    power = exact_rows.whole_exp(torch.abs(x))  # exp(-|x|)
+    above = torch.where(x > 0, torch.full_like(power, one), power)
+    return above / (power + one)
 
 
 def threshold_index(x: Tensor, thresholds: Tensor, fraction_bits: int = 16) -> Tensor:

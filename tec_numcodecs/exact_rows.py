@@ -31,7 +31,9 @@ _NOTHING_HIDDEN = np.zeros(0, np.uint8)
 
 def native_for(x: Tensor) -> ModuleType | None:
     """Return the C extension if it was built and the tensor is where it can work."""
-    return _accel.native() if x.device.type == "cpu" and x.numel() else None
+    module = _accel.native() if x.device.type == "cpu" and x.numel() else None
+    # In a working copy the extension may be older than this file.
+    return module if hasattr(module, "exact_join") else None
 
 
 # --- scales ----------------------------------------------------------------------------------

@@ -199,3 +199,51 @@ def expected_parameters(frozen: Frozen, latents: Array) -> list[tuple[Array, Arr
         z = stack(frozen, "decoder", x, memory=memory, hidden=hidden)
         out.append((head(frozen, "mean_head", z), head(frozen, "scale_head", z)))
     return out
+
+
+# --- exact synthesis ---------------------------------------------------------------------------
+
+
+def freeze(weight: Array, bias: Array) -> Frozen:
+    """A layer "w" from floats: weight [N, ...]."""
+    q, scale = quantise(weight.reshape(len(weight), -1), 8127)
+    _, exponent = np.frexp(scale[:, 0])
+    return {
+        "w.integers": q.reshape(weight.shape).astype(np.int16),
+        "w.exponent": exponent - 1,
+        "w.bias": bias,
+    }
+
+
+def inverse_gdn(weights: Frozen, x: Array) -> Array:
+    """x sqrt(beta + gamma x^2) of [C, H, W], from the parameters as they are stored."""
+    beta, gamma = (weights[k].astype(np.float64) for k in ("beta", "gamma"))
+    pedestal = 2.0**-36
+    beta = np.maximum(beta, np.float64(np.float32((1e-6 + pedestal) ** 0.5))) ** 2 - pedestal
+    gamma = np.maximum(gamma, 2.0**-18) ** 2 - pedestal
+    frozen = freeze(gamma, beta)
+    norm = linear(frozen, "w", (x * x).reshape(len(x), -1).T).T.reshape(x.shape)
+    return np.asarray(x * np.sqrt(norm))
+
+
+def deconv(weight: Array, bias: Array, x: Array) -> Array:
+    """A transposed convolution, weight [C, N, 5, 5], of [C, H, W] to [N, 2 H, 2 W]."""
+    frozen: dict[str, NDArray[np.generic]] = {"w.bias": bias}
+    for row in (0, 1):
+        for column in (0, 1):
+            # Output 2 i + row takes kernel rows 4, 2, 0 or 3, 1: every other one from the end.
+            taps = weight[:, :, ::-1, ::-1][:, :, row::2, column::2].transpose(1, 0, 2, 3)
+            part = freeze(np.ascontiguousarray(taps), bias)
+            frozen |= {k.replace("w", f"w.{2 * row + column}"): v for k, v in part.items()}
+    return conv_transpose(frozen, "w", x)
+
+
+def fp_synthesis(weights: Frozen, y: Array) -> Array:
+    """Standardised pixels of TEC-FP from latents [M, h, w]."""
+    x = y
+    for i in (0, 2, 4, 6):
+        x = deconv(*(weights[f"g_s.{i}.{p}"].astype(np.float64) for p in ("weight", "bias")), x)
+        if i < 6:
+            names = ("beta", "gamma")
+            x = inverse_gdn({p: weights[f"g_s.{i + 1}.{p}"] for p in names}, x)
+    return x

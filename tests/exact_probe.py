@@ -14,7 +14,7 @@ import torch
 
 from tec_numcodecs import carrier, exact
 from tec_numcodecs.models.base import Latents, Model, Rate
-from tec_numcodecs.models.terracodec import elic, flextec, tt
+from tec_numcodecs.models.terracodec import elic, flextec, fp, tt
 from tests import terracodec_seeds as seeds
 
 
@@ -28,6 +28,7 @@ def _hostile() -> None:
 
 def _models() -> list[tuple[Model, Rate]]:
     return [
+        (fp.FactorizedPrior(fp.freeze(seeds.fp_state())), Rate(0)),
         (elic.Elic(elic.freeze(seeds.elic_state())), Rate(0)),
         (tt.TemporalTransformer(tt.freeze(seeds.tt_state())), Rate(0)),
         (flextec.FlexTec(flextec.freeze(seeds.tt_state(flexible=True))), Rate(0, 3)),
@@ -69,10 +70,14 @@ def main() -> None:
             if not np.array_equal(decoded.symbols, symbols):
                 raise SystemExit(f"{model.name} does not decode its own stream")
             sha.update(stream)
+            (pixels,) = model.exact().synthesis([Latents(geometry, rate, symbols)])
+            sha.update(pixels.tobytes())
     print(sha.hexdigest())  # noqa: T201
 
 
 def _symbol_count(model: Model) -> int:
+    if isinstance(model, fp.FactorizedPrior):
+        return 2 * model.channels * 16
     if isinstance(model, elic.Elic):
         return 2 * (model.channels * 16 + model.hyper_channels)
     if isinstance(model, flextec.FlexTec):

@@ -105,6 +105,22 @@ def test_a_chunk_comes_back(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", NAMES)
+def test_no_pixel_is_off_by_more_than_the_bound(model: str) -> None:
+    """The residual lies on top of exact pixels, and the header says so."""
+    config = CodecConfig.parse(**settings(model, max_error=500))
+    cube = scene((1, 12, 64, 64))
+    (data,) = chunk.encode([cube], config)
+    info = inspect(data)
+    assert info.header.mode == Mode.MODEL
+    assert info.header.model is not None
+    assert info.header.model.exact
+    assert "residual" in info.sections
+    (found,) = chunk.decode([data], CodecConfig.from_json(config.to_json()))
+    error = np.abs(found.astype(int) - cube)
+    assert 300 < error.max() <= 500
+
+
+@pytest.mark.parametrize("model", NAMES)
 def test_configuration_is_complete_json(model: str) -> None:
     codec = TecCodec(**settings(model))
     text = json.dumps(codec.get_config())
@@ -321,8 +337,7 @@ def test_a_file_of_somebody_s_own(tmp_path: Path, weights: Path) -> None:
         ("flextec", {"quality": 17}, InvalidInput, "1 to 16"),
         ("flextec", {"quality": True}, InvalidInput, "1 to 16"),
         ("tt", {"quality": 4}, InvalidInput, "flextec"),
-        ("tt", {"max_error": 50}, InvalidInput, "floating point.*bundled weights"),
-        ("tt", {"max_error": 0}, InvalidInput, "floating point.*bundled weights"),
+        ("tt", {"max_error": 0}, InvalidInput, "above 0, or the bundled weights"),
         ("fp", {"sensor": "sentinel-2-l1c"}, InvalidInput, "model='tt' for sentinel-2-l1c"),
         ("fp", {"weights": "terracodec-2.0"}, InvalidInput, "'terracodec-1.0'"),
         ("tt", {"weights": "terracodec-1.0-lronly"}, InvalidInput, "flextec"),

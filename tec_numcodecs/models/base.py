@@ -25,6 +25,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tec_numcodecs.errors import UnsupportedFormat
 from tec_numcodecs.sensors import Sensor
 
 SynthesisKind = Literal["exact", "float"]
@@ -131,3 +132,17 @@ class Model(abc.ABC):
     @abc.abstractmethod
     def synthesis(self, latents: Sequence[Latents]) -> list[NDArray[Any]]:
         """Reconstruct cubes: int32 (exact) or float64 (float) arrays (T, C, H, W) in DN."""
+
+    def exact(self) -> Model:
+        """Return this model with pixels that are the same on every machine.
+
+        Raises
+        ------
+        UnsupportedFormat
+            It has none.
+        """
+        if self.synthesis_kind != "exact":
+            raise UnsupportedFormat(
+                f"model {self.name!r} without an exact synthesis", allowed="floating-point pixels"
+            )
+        return self

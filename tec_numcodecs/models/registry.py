@@ -24,11 +24,11 @@ _CLASSES: Mapping[tuple[str, str], tuple[str, str]] = MappingProxyType(
     }
 )
 
-_loaded: dict[tuple[str, str], Model] = {}
+_loaded: dict[tuple[str, str, bool], Model] = {}
 _lock = threading.Lock()
 
 
-def load(name: str, weights: WeightsId) -> Model:
+def load(name: str, weights: WeightsId, *, exact: bool = False) -> Model:
     """Get a model with its weights, from this process's cache if it is there.
 
     Parameters
@@ -36,6 +36,8 @@ def load(name: str, weights: WeightsId) -> Model:
     name : str
         ``fp``, ``elic``, ``tt`` or ``flextec``.
     weights : WeightsId
+    exact : bool
+        Whether its pixels must be the same on every machine; the weights are shared.
 
     Raises
     ------
@@ -44,10 +46,12 @@ def load(name: str, weights: WeightsId) -> Model:
     UnsupportedFormat
         If this version does not know the model in that family.
     """
-    key = (name, weights.sha256)
+    plain, key = (name, weights.sha256, False), (name, weights.sha256, exact)
     with _lock:
+        if plain not in _loaded:
+            _loaded[plain] = _load(name, weights)
         if key not in _loaded:
-            _loaded[key] = _load(name, weights)
+            _loaded[key] = _loaded[plain].exact()
         return _loaded[key]
 
 

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tec_numcodecs import exact
 from tec_numcodecs.errors import WeightsError
-from tec_numcodecs.models.base import Cube, Geometry, Latents, Model, Rate
+from tec_numcodecs.models.base import Cube, Geometry, Latents, Rate
 from tec_numcodecs.models.terracodec import checkpoint, frozen, layers, stages, tables
+from tec_numcodecs.models.terracodec.exact_synthesis import Published
 from tec_numcodecs.models.terracodec.pixels import Standardiser
 
 STRIDE = 16
@@ -184,7 +185,7 @@ class Group:
         return mean, scale
 
 
-class Elic(Model):
+class Elic(Published):
     """TEC-ELIC with loaded weights.
 
     Parameters
@@ -194,7 +195,6 @@ class Elic(Model):
     """
 
     name = "elic"
-    synthesis_kind = "float"
 
     def __init__(self, tensors: frozen.Tensors) -> None:
         bands, self.hyper_channels, self.channels = sizes(tensors)
@@ -249,13 +249,11 @@ class Elic(Model):
             out.append(Latents(geometry, rate, coder.symbols(), state))
         return out
 
-    def synthesis(self, latents: Sequence[Latents]) -> list[NDArray[np.float64]]:
+    def synthesis(self, latents: Sequence[Latents]) -> list[NDArray[Any]]:
         """Reconstruct digital numbers."""
-        out = []
-        for item in latents:
-            y_hat = self._with_state(item).state["y_hat"].to(torch.float32)
-            out.append(self.standardiser.inverse(layers.run_frames(self.g_s, y_hat), item.geometry))
-        return out
+        return [
+            self._pixels(self._with_state(item).state["y_hat"], item.geometry) for item in latents
+        ]
 
     def _with_state(self, item: Latents) -> Latents:
         if "y_hat" in item.state:

@@ -8,6 +8,7 @@ so its streams are portable by construction.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tec_numcodecs import rans
-from tec_numcodecs.models.base import Cube, Geometry, Latents, Model, Rate
+from tec_numcodecs.models.base import Cube, Geometry, Latents, Rate
 from tec_numcodecs.models.terracodec import checkpoint, frozen, layers, stages
+from tec_numcodecs.models.terracodec.exact_synthesis import Published
 from tec_numcodecs.models.terracodec.pixels import Standardiser, to_symbols
 
 STRIDE = 16
@@ -66,7 +68,7 @@ def freeze(state: checkpoint.State) -> frozen.Store:
     return store
 
 
-class FactorizedPrior(Model):
+class FactorizedPrior(Published):
     """TEC-FP with loaded weights.
 
     Parameters
@@ -76,7 +78,6 @@ class FactorizedPrior(Model):
     """
 
     name = "fp"
-    synthesis_kind = "float"
 
     def __init__(self, tensors: frozen.Tensors) -> None:
         bands, n, m = sizes(tensors)
@@ -117,14 +118,12 @@ class FactorizedPrior(Model):
             out.append(Latents(geometry, rate, symbols))
         return out
 
-    def synthesis(self, latents: Sequence[Latents]) -> list[NDArray[np.float64]]:
+    def synthesis(self, latents: Sequence[Latents]) -> list[NDArray[Any]]:
         """Reconstruct digital numbers."""
         out = []
         for item in latents:
             symbols = torch.from_numpy(item.symbols).reshape(self._shape(item.geometry))
-            y = self.dequantised(symbols)
-            x = layers.run_frames(self.g_s, y.to(torch.float32))
-            out.append(self.standardiser.inverse(x, item.geometry))
+            out.append(self._pixels(self.dequantised(symbols), item.geometry))
         return out
 
     def dequantised(self, symbols: Tensor) -> Tensor:

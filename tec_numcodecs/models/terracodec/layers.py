@@ -33,7 +33,7 @@ class Pointwise(nn.Conv2d):
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolve [B, C, H, W] with weight [N, C, 1, 1] and bias [N]."""
     mkldnn = torch.backends.mkldnn
-    if x.device.type == "cpu" and mkldnn.is_available() and mkldnn.enabled:  # type: ignore[attr-defined]
+    if x.device.type == "cpu" and mkldnn.is_available() and mkldnn.enabled:
         run = torch.ops.aten.mkldnn_convolution
         out: Tensor = run(x, weight, bias, (0, 0), (1, 1), (1, 1), 1)
         return out
@@ -69,9 +69,10 @@ class _Reparametrised(nn.Module):
         self.lower_bound = _Bound(bound)
 
     def forward(self, stored: Tensor) -> Tensor:
-        """Return the parameter that the network uses."""
+        """Return the parameter that the network uses, of the precision of `stored`."""
         bound: Tensor = self.lower_bound.bound  # type: ignore[assignment]
-        return torch.maximum(stored, bound) ** 2 - self.pedestal
+        root = torch.maximum(stored, bound)
+        return root * root - self.pedestal
 
 
 class GDN(nn.Module):
@@ -140,6 +141,35 @@ class ResidualBottleneck(nn.Module):
         inner = self.conv2(self.conv1(x).relu_()).relu_()
         outer: Tensor = self.conv3(inner)
         return outer.add_(x)
+
+
+class DequantiserBlock(nn.Module):
+    """x + LeakyReLU(3x3(LeakyReLU(3x3(x))))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = conv(channels, channels, 3, 1)
+        self.conv2 = conv(channels, channels, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, H, W] to the same shape."""
+        act = nn.functional.leaky_relu
+        return x + act(self.conv2(act(self.conv1(x))))
+
+
+class Dequantiser(nn.Module):
+    """A correction of the decoded latents from the decoder's features [B, d, h, w]."""
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        self.process_conv = nn.Sequential(
+            conv(width, channels, 1, 1), nn.LeakyReLU(), DequantiserBlock(channels)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features to a correction [B, M, h, w]."""
+        out: Tensor = self.process_conv(features)
+        return out
 
 
 UnitType = type[ResidualUnit] | type[ResidualBottleneck]

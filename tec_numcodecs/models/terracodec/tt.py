@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,8 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.models.base import Cube, Geometry, Latents, Model, Rate
+from tec_numcodecs.models.base import Cube, Geometry, Latents, Rate
 from tec_numcodecs.models.terracodec import checkpoint, frozen, layers, stages, temporal, windows
+from tec_numcodecs.models.terracodec.exact_synthesis import (
+    Published,
+    Transform,
+    exact_twin,
+    run_exact,
+)
 from tec_numcodecs.models.terracodec.pixels import Standardiser, to_symbols
 
 STRIDE = 16
@@ -30,32 +37,6 @@ CHUNKS_TOGETHER = 4  # chunks decoded in one pass: bounds memory, not results
 _ANALYSIS = "model.transform.analysis_transform.transforms"
 _SYNTHESIS = "model.transform.synthesis_transform.transforms"
 _DEQUANTISER = "model._dequantizer"
-
-
-class _Block(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = layers.conv(channels, channels, 3, 1)
-        self.conv2 = layers.conv(channels, channels, 3, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        act = nn.functional.leaky_relu
-        return x + act(self.conv2(act(self.conv1(x))))
-
-
-class Dequantiser(nn.Module):
-    """A correction of the decoded latents from the decoder's features [B, d, h, w]."""
-
-    def __init__(self, width: int, channels: int) -> None:
-        super().__init__()
-        self.process_conv = nn.Sequential(
-            layers.conv(width, channels, 1, 1), nn.LeakyReLU(), _Block(channels)
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map features to a correction [B, M, h, w]."""
-        out: Tensor = self.process_conv(features)
-        return out
 
 
 def _transforms(state: checkpoint.State, prefix: str) -> tuple[nn.Sequential, nn.Sequential]:
@@ -73,7 +54,7 @@ def layout(state: checkpoint.State) -> checkpoint.Layout:
         analysis, synthesis = _transforms(state, _ANALYSIS)
         out = checkpoint.module_layout(analysis, _ANALYSIS)
         out |= checkpoint.module_layout(synthesis, _SYNTHESIS)
-        dequantiser = Dequantiser(first.shape[1], first.shape[0])
+        dequantiser = layers.Dequantiser(first.shape[1], first.shape[0])
         out |= checkpoint.module_layout(dequantiser, _DEQUANTISER)
     return out | temporal.layout(state)
 
@@ -96,7 +77,7 @@ class Pass:
     features: Tensor  # float32 [T, d, h, w]
 
 
-class TemporalTransformer(Model):
+class TemporalTransformer(Published):
     """TEC-TT with loaded weights.
 
     Parameters
@@ -106,13 +87,13 @@ class TemporalTransformer(Model):
     """
 
     name = "tt"
-    synthesis_kind = "float"
     repacked = False
+    _exact_dequantiser: Transform
 
     def __init__(self, tensors: frozen.Tensors) -> None:
         analysis, synthesis = _transforms(tensors, "g_a")
         first = checkpoint.require(tensors, "dequantiser.process_conv.0.weight", 4)
-        dequantiser = Dequantiser(first.shape[1], first.shape[0])
+        dequantiser = layers.Dequantiser(first.shape[1], first.shape[0])
         self.g_a = frozen.load_module(analysis, tensors, "g_a")
         self.g_s = frozen.load_module(synthesis, tensors, "g_s")
         self.dequantiser = frozen.load_module(dequantiser, tensors, "dequantiser")
@@ -155,15 +136,22 @@ class TemporalTransformer(Model):
                 out[i] = Latents(geometries[i], rates[i], symbols, {"pass": result})
         return [out[i] for i in range(len(grids))]
 
-    def synthesis(self, latents: Sequence[Latents]) -> list[NDArray[np.float64]]:
+    def synthesis(self, latents: Sequence[Latents]) -> list[NDArray[Any]]:
         """Reconstruct digital numbers."""
-        out = []
-        for item in latents:
-            result = self._pass(item)
-            correction = layers.run_frames(self.dequantiser, result.features)
-            y = result.latents.to(torch.float32) + correction
-            out.append(self.standardiser.inverse(layers.run_frames(self.g_s, y), item.geometry))
-        return out
+        return [self._pixels(self._corrected(self._pass(item)), item.geometry) for item in latents]
+
+    def exact(self) -> Self:
+        """Return this model with exact pixels; all weights are shared."""
+        twin = super().exact()
+        twin._exact_dequantiser = exact_twin(self.dequantiser)  # noqa: SLF001 (its own class)
+        return twin
+
+    def _corrected(self, result: Pass) -> Tensor:
+        """Add to the latents what the decoder's features say about them: [T, M, h, w]."""
+        if self.synthesis_kind == "exact":
+            return result.latents + run_exact(self._exact_dequantiser, result.features)
+        correction = layers.run_frames(self.dequantiser, result.features)
+        return result.latents.to(torch.float32) + correction
 
     def coded_tokens(self, rate: Rate) -> int:
         """Return how many tokens of a window are stored: all of them."""
