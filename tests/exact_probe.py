@@ -26,7 +26,9 @@ def _hostile() -> None:
     torch.backends.mkldnn.enabled = False
 
 
-def _models() -> list[tuple[Model, Rate]]:
+def _models(*, published: bool) -> list[tuple[Model, Rate]]:
+    if published:
+        return [(tt.TemporalTransformer(tt.freeze(seeds.published_tt_state())), Rate(0))]
     return [
         (fp.FactorizedPrior(fp.freeze(seeds.fp_state())), Rate(0)),
         (elic.Elic(elic.freeze(seeds.elic_state())), Rate(0)),
@@ -51,9 +53,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--carrier", default="auto")
     parser.add_argument("--hostile", action="store_true")
+    parser.add_argument("--published", action="store_true", help="TT of the published size alone")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    models = _models()  # freezing must be a pure function too, but settings come after import
+    # Freezing must be a pure function too, but settings come after import.
+    models = _models(published=options.published)
     if options.hostile:
         _hostile()
     if options.carrier != "int8" or carrier.int8_is_exact():
@@ -82,7 +86,7 @@ def _symbol_count(model: Model) -> int:
         return 2 * (model.channels * 16 + model.hyper_channels)
     if isinstance(model, flextec.FlexTec):
         return 2 * 3 * model.channels
-    return 2 * 16 * 16
+    return 2 * 16 * model.channels  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -126,6 +126,29 @@ def tt_state(
     return state
 
 
+def published_tt_state(seed: int = 0) -> State:
+    """TEC-TT of the published size, 225 million numbers."""
+    width, latent = 768, 192
+    entropy = "model.entropy_model"
+    transform = "model.transform.analysis_transform.transforms"
+    sizes = {
+        f"{transform}.0.weight": (128, 12, 5, 5),
+        f"{transform}.4.weight": (160, 128, 5, 5),
+        f"{transform}.9.weight": (192, 160, 5, 5),
+        f"{transform}.13.weight": (latent, 192, 5, 5),
+        "model._dequantizer.process_conv.0.weight": (latent, width, 1, 1),
+        f"{entropy}.encoder_embedding.weight": (width, latent),
+        f"{entropy}.enc_position_sep._pos": (1, 64, width),
+        f"{entropy}.enc_position_joint._pos": (1, 128, width),
+        f"{entropy}.dec_position._pos": (1, 16, width),
+    }
+    for stack, layers in (("encoder_sep", 6), ("encoder_joint", 4), ("decoder", 5)):
+        for i in range(layers):
+            key = f"{entropy}.{stack}.layers.encoder_layer_{i}.mlp1.fc1.weight"
+            sizes[key] = (4 * width, width)
+    return filled(tt.layout(_empty(sizes)), seed)
+
+
 def _empty(sizes: Shapes) -> State:
     return {key: torch.empty(shape, device="meta") for key, shape in sizes.items()}
 

@@ -63,3 +63,25 @@ def test_modes_of_mkl(mode: str) -> None:
 @pytest.mark.slow
 def test_without_the_native_coder() -> None:
     assert probe(TEC_DISABLE_NATIVE="1") == reference()
+
+
+@cache
+def published_reference() -> str:
+    return probe("--published", "--carrier", "float64", ATEN_CPU_CAPABILITY="default")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (("--threads", "2"), {}),
+        (("--carrier", "int8"), {}),
+        (("--carrier", "int8", "--threads", "2"), {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}),
+        ((), {"ONEDNN_MAX_CPU_ISA": "SSE41"}),
+        (("--hostile", "--threads", "2"), {"ATEN_CPU_CAPABILITY": "avx2"}),
+        ((), {"TEC_DISABLE_NATIVE": "1", "ATEN_CPU_CAPABILITY": "avx512"}),
+    ],
+)
+def test_published_size(arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+    """Two frames of TEC-TT as published: streams and exact pixels."""
+    assert probe("--published", *arguments, **environment) == published_reference()

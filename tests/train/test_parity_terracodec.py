@@ -29,6 +29,7 @@ from tec_numcodecs.models.terracodec import (
     tt,
     windows,
 )
+from tec_numcodecs.models.terracodec.exact_synthesis import exact_twin, run_exact
 from tec_numcodecs.sensors import get_sensor
 
 pytestmark = pytest.mark.train
@@ -79,6 +80,7 @@ def test_fp(n: int, m: int) -> None:
     symbols = torch.round(y.to(torch.float64) - ours.median)
     assert symbols.std() > 0.5
     close(layers.run_float(ours.g_s, ours.dequantised(symbols)), expected, 1e-5)
+    close(run_exact(exact_twin(ours.g_s), ours.dequantised(symbols)), expected, 2e-3)
 
 
 def test_fp_tables_follow_the_same_distribution() -> None:
@@ -152,6 +154,7 @@ def test_elic(n: int, m: int) -> None:
     close(layers.run_float(ours.g_a, x), y, 1e-5)
     close(layers.run_float(ours.h_a, y), z, 1e-5)
     close(layers.run_float(ours.g_s, coded["y_hat"]), expected, 1e-5)
+    close(run_exact(exact_twin(ours.g_s), coded["y_hat"][:1]), expected[:1], 2e-3)
 
     symbols = [torch.round(z.to(torch.float64) - ours.median)]
     means, scales = [], []
@@ -266,6 +269,8 @@ def test_temporal_forward(
         ours.dequantiser, result.features
     )
     close(layers.run_frames(ours.g_s, corrected), expected[0], 5e-4)
+    twin = ours.exact()
+    close(run_exact(twin._exact, twin._corrected(result)[:1]), expected[0, :1], 2e-3)
     # What float32 likelihoods promise is what the exact stream costs.
     assert 8 * len(stream) == pytest.approx(sum(bits), rel=0.005)
 
