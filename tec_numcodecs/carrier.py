@@ -303,7 +303,7 @@ def _use_int8(patches: Patches, matrix: Matrix, *, native: bool) -> bool:
         return False
     if _requested == "int8":
         return True
-    return int8_is_exact() and _int8_wins()
+    return _int8_wins() and int8_is_exact()  # the cheaper one first
 
 
 def _int8_product(left: Tensor, limbs: Tensor) -> Tensor:
