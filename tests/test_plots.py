@@ -92,10 +92,20 @@ def stored() -> tuple[xr.Dataset, xr.Dataset]:
     return original.tec.compress(store=zarr.storage.MemoryStore(), **settings), original
 
 
-def all_pictures(stored: tuple[xr.Dataset, xr.Dataset], theme: str | None) -> dict[str, Figure]:
+@pytest.fixture(scope="module")
+def measured(stored: tuple[xr.Dataset, xr.Dataset]) -> tuple[tec_xarray.Sweep, tec_xarray.Report]:
     read, original = stored
     sweep = original.tec.sweep(lams=[5, 50], max_errors=[0], ssim=False)
-    report = read.tec.report(original, ssim=False)
+    return sweep, read.tec.report(original, ssim=False)
+
+
+def all_pictures(
+    stored: tuple[xr.Dataset, xr.Dataset],
+    measured: tuple[tec_xarray.Sweep, tec_xarray.Report],
+    theme: str,
+) -> dict[str, Figure]:
+    read, original = stored
+    sweep, report = measured
     return {
         "rgb": read.tec.plot.rgb(("B12", "nir", "B04"), date=1, theme=theme),
         "compare": read.tec.plot.compare(original, theme=theme, title="title"),
@@ -108,11 +118,15 @@ def all_pictures(stored: tuple[xr.Dataset, xr.Dataset], theme: str | None) -> di
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_picture(theme: str, stored: tuple[xr.Dataset, xr.Dataset]) -> None:
+def test_every_picture(
+    theme: str,
+    stored: tuple[xr.Dataset, xr.Dataset],
+    measured: tuple[tec_xarray.Sweep, tec_xarray.Report],
+) -> None:
     """Nothing is clipped, nothing has the background's colour, no exponents, no global state."""
     before = dict(mpl.rcParams)
     colours = THEMES[theme]
-    for name, figure in all_pictures(stored, theme).items():
+    for name, figure in all_pictures(stored, measured, theme).items():
         figure.draw_without_rendering()
         assert figure.get_facecolor()[:3] == to_rgb(colours.background), name
         used, page = figure.get_tightbbox(), figure.bbox_inches
@@ -238,11 +252,13 @@ def test_stretches() -> None:
     assert [round_up(v) for v in (0, 0.011, 7, 130, 99.999999)] == [1, 0.015, 8, 150, 100]
 
 
-def test_more_refusals(stored: tuple[xr.Dataset, xr.Dataset]) -> None:
+def test_more_refusals(
+    stored: tuple[xr.Dataset, xr.Dataset],
+    measured: tuple[tec_xarray.Sweep, tec_xarray.Report],
+) -> None:
     read, original = stored
     plot = read.tec.plot
-    sweep = original.tec.sweep(lams=[5], ssim=False)
-    report = read.tec.report(original, ssim=False)
+    sweep, report = measured
     for call, message in [
         (lambda: plot.rgb(("B04", "B03")), "2 bands"),
         (lambda: plot.rgb(("B04", "B03", "B99")), "no band is called 'B99'"),
@@ -262,4 +278,3 @@ def test_more_refusals(stored: tuple[xr.Dataset, xr.Dataset]) -> None:
     ]:
         with pytest.raises(InvalidInput, match=message):
             call()
-    assert isinstance(tec_xarray.Sweep, type)
