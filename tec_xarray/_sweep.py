@@ -90,7 +90,7 @@ class Point:
         return {"model": self.model, "weights": self.weights, **given}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """Results of several settings on one chunk; notebooks show it as a table.
 
@@ -185,6 +185,9 @@ class Sweep:
             for row in rows
         ]
         return "\n".join([self.where, "", *lines])
+
+    def __repr__(self) -> str:
+        return f"<Sweep of {len(self.points)} settings over {self.where}>"
 
     def _repr_html_(self) -> str:
         style = "text-align:right;padding:1px 8px"

@@ -66,6 +66,7 @@ def test_views(sweep: tec_xarray.Sweep) -> None:
     assert rows[0]["lam"] == 5
     assert "lossless" in str(sweep)
     assert len({len(line) for line in str(sweep).splitlines()[2:]}) == 1
+    assert repr(sweep) == f"<Sweep of 4 settings over {sweep.where}>"
     assert sweep._repr_html_().count("<tr>") == 5
     assert sweep.plot(theme="dark").axes[0].get_xlabel().startswith("bits")
 
