@@ -1,0 +1,111 @@
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # Train your own
+#
+# The bundled weights know many landscapes. If yours is unlike them (one biome, one season, a few
+# bands), weights of your own may save bytes. They change what files cost, never what is promised:
+# bounds, nodata and exactness are the codec's.
+#
+# What can be trained, from minutes to hours:
+#
+# | model | what is learned | how long |
+# |---|---|---|
+# | `fp` | spectral transforms (a codebook of covariances) and frozen tables | minutes, no GPU |
+# | `elic`, `tt`, `flextec` | a context network in integers, one for every rate | hours |
+#
+# Training is not executed in this notebook: it takes minutes to hours. What is before it (your
+# data in a form that the trainers read) and after it (an archive with weights of your own) is.
+# Fit to hundreds of scenes, and judge on places that the fit has not seen.
+
+# %%
+import csv
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import tec_xarray.tutorial
+from tec_numcodecs.training.data import read_directory
+from tec_numcodecs.weights import registry
+
+ds = tec_xarray.tutorial.open_dataset()
+seen, unseen = ds.isel(x=slice(0, 128), y=slice(0, 128)), ds.isel(x=slice(136, 264))
+
+# %% [markdown]
+# ## Data
+#
+# A directory with an array (time, band, y, x) of DN for each scene, and a table that says what
+# they are and which are for training (`train`), for choosing (`val`) and for the final judgement
+# (`test`).
+
+# %%
+folder = Path("scenes")
+folder.mkdir(exist_ok=True)
+np.savez_compressed(folder / "mine.npz", data=seen.tec.to_cube()["reflectance"].values)
+row = {"file": "mine.npz", "level": "L2A", "bands": ",".join(ds.data_vars), "split": "train"}
+with (folder / "MANIFEST.tsv").open("w", newline="") as file:
+    table = csv.DictWriter(file, list(row), delimiter="\t")
+    table.writeheader()
+    table.writerow(row)
+
+# %% [markdown]
+# As the trainers will see it:
+
+# %%
+(scene,) = read_directory(folder, "train")
+scene.name, scene.sensor.name, scene.data.shape, scene.data.dtype
+
+# %% [markdown]
+# ## Fit
+#
+# `fp`, in minutes. The encoder's own decisions are part of it: quantise, fit, freeze, and once
+# more under what was found.
+#
+# ```sh
+# python -m tec_numcodecs.training.fit_prior --data scenes --out mine.safetensors
+# ```
+#
+# The context networks, in hours, with torch (and the extra `train`). The first command trains,
+# and resumes from its checkpoints; the second turns one of them into whole numbers.
+#
+# ```sh
+# python -m tec_numcodecs.training elic --data scenes --out run --minutes 600
+# python -m tec_numcodecs.training.freeze --checkpoint run/last.pt --data scenes \
+#     --out mine.safetensors
+# ```
+#
+# What else they can be told:
+
+# %%
+options = subprocess.run(
+    [sys.executable, "-m", "tec_numcodecs.training", "--help"],
+    check=True, capture_output=True, text=True,
+)  # fmt: skip
+print(options.stdout)
+
+# %% [markdown]
+# ## Use
+#
+# A path is as good as a name. What stands for your file here is a copy of the bundled one, so the
+# table shows that nothing changed; with weights of your own it shows whether they are worth it.
+
+# %%
+shutil.copy(registry.locate(registry.resolve("mini", "fp")), "mine.safetensors")
+mine = unseen.tec.sweep(weights="mine.safetensors", lams=[10, 50, 200], ssim=False)
+bundled = unseen.tec.sweep(lams=[10, 50, 200], ssim=False)
+
+# %%
+columns = ["lam", "bytes", "psnr", "ndvi_rmse"]
+bundled.to_dataframe()[columns].merge(
+    mine.to_dataframe()[columns], on="lam", suffixes=(" bundled", " mine")
+).round(3)
+
+# %% [markdown]
+# The metadata of an archive names its weights by their SHA-256, and readers need that file: keep
+# it beside the archive, and let `TEC_WEIGHTS_DIR` name its directory.
