@@ -2,7 +2,7 @@
 
     python tests/fuzz/make_corpus.py
 
-Files are named by what they hold; those that fuzzing found (crash-...) are added by hand and kept.
+Files are named by what they hold. Those that fuzzing found (found-..., crash-...) stay.
 """
 
 from __future__ import annotations

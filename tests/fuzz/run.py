@@ -43,7 +43,8 @@ def main() -> int:
         sys.stdout.write("atheris is not installed: nothing was fuzzed\n")
         return 0
     if options.inside:
-        fuzz(options.targets[0], rest)
+        target, *folders = options.targets
+        fuzz(target, [*rest, *folders])
     for target in options.targets:
         found = ROOT / "build" / "fuzz" / target
         found.mkdir(parents=True, exist_ok=True)
