@@ -26,6 +26,9 @@ from tests import terracodec_seeds as seeds
 HERE = Path(__file__).parent / "golden" / "published"
 INDEX = HERE / "index.json"
 SEED = "tec golden 1"
+_TEMPORAL = "model.transform.synthesis_transform.transforms.14"
+LAST = {"fp": "g_s.6", "elic": "g_s.14", "tt": _TEMPORAL, "flextec": _TEMPORAL}
+SHRINK = {"fp": 2.0**-10, "elic": 2.0**-11, "tt": 2.0**-8, "flextec": 2.0**-9}
 SAMPLES = 61  # every 61st pixel is in the index
 
 
@@ -37,6 +40,9 @@ def imported(model: str, directory: Path) -> Imported:
         state = seeds.elic_state(SEED)
     else:
         state = seeds.tt_state(SEED, flexible=model == "flextec")
+    for part in ("weight", "bias"):
+        # Random networks amplify; pixels in the range of data show an error of one as one.
+        state[f"{LAST[model]}.{part}"] *= SHRINK[model]
     # Not torch.save: its bytes, and so the digest of the source, differ between versions.
     from tec_numcodecs.weights.files import save
 
