@@ -3,10 +3,11 @@
 Lays out 10980 x 10980 pixels, 12 bands, 8 dates (23 GB of uint16, made up lazily, so that nothing
 but our own work is measured), plans the whole, and encodes a part of it with 1 and 2 workers.
 
-    python benchmarks/archive_scale.py [--side 2048] [--workers 1 2] [--json]
+    python benchmarks/archive_scale.py [--side 2048] [--workers 1 2] [--json] [--page FILE]
 
-States the machine's load and the CPU seconds of tasks beside every time: on a machine that does
-other work, throughput says little and their ratio less.
+States the machine's load and the CPU seconds of workers beside every time: on a machine that does
+other work, throughput says little and their ratio less. Ends with what a continent and a year would
+take, as arithmetic from these figures.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import xarray as xr
+import zarr.storage
 from dask.distributed import Client, LocalCluster
 
 import tec_xarray
+import tec_xarray.tutorial
 from tec_numcodecs.sensors import get_sensor
 from tec_xarray._journal import Journal
 from tec_xarray._place import Place
@@ -33,6 +36,11 @@ from tec_xarray._run import groups
 from tec_xarray.archive import Archive, work_of
 
 TILE, DATES, SOURCE = 10980, 8, 2048
+
+EUROPE = 10.2e6  # km2
+TILE_STEP = 100  # km; tiles overlap by 9.8
+DATES_A_YEAR = 73  # every fifth day
+GPU_RATES = (100, 500, 2000)  # MB/s of a worker with a GPU: assumed
 
 
 def tile(side: int = TILE) -> xr.Dataset:
@@ -63,7 +71,7 @@ def _pixels(block_info: Any, seed: int, **_: Any) -> np.ndarray[Any, Any]:
 
 def plan() -> dict[str, Any]:
     """Time what the client does for a whole tile before the first block runs."""
-    whole = tile()
+    whole, before = tile(), _resident()
     with tempfile.TemporaryDirectory() as directory:
         store = Path(directory) / "plan.zarr"
         start = time.perf_counter()
@@ -84,6 +92,7 @@ def plan() -> dict[str, Any]:
     return {
         "raw_gigabytes": cube.nbytes / 1e9, "blocks": len(jobs), "tasks": tasks,
         "mark_seconds": marking, "graph_seconds": graph, "blocks_in_a_group": len(first),
+        "client_megabytes": (_resident() - before) / 1e6,
     }  # fmt: skip
 
 
@@ -105,16 +114,24 @@ def encode(side: int, workers: int) -> dict[str, Any]:
         store = Path(directory) / "part.zarr"
         pids = list(client.run(os.getpid).values())
         client.run(_warm)
-        peak, stop = [0], threading.Event()
-        watcher = threading.Thread(target=_watch, args=(pids, peak, stop))
-        watcher.start()
+        own, stop = _resident(), threading.Event()
+        # The scheduler runs in this process.
+        peak, here = [0], [0]
+        watchers = [
+            threading.Thread(target=_watch, args=(pids, peak, stop)),
+            threading.Thread(target=_watch, args=([os.getpid()], here, stop)),
+        ]
+        for watcher in watchers:
+            watcher.start()
         before, load = client.run(time.process_time), os.getloadavg()[0]
         start = time.perf_counter()
         part.tec.compress(lam=20, store=store)
         seconds = time.perf_counter() - start
         cpu = sum(client.run(time.process_time).values()) - sum(before.values())
+        load = (load + os.getloadavg()[0]) / 2
         stop.set()
-        watcher.join()
+        for watcher in watchers:
+            watcher.join()
         done = Journal(Place(str(store))).all()
         found = tec_xarray.info(store)
     return {
@@ -122,7 +139,9 @@ def encode(side: int, workers: int) -> dict[str, Any]:
         "megabytes_a_second": raw / 1e6 / seconds, "cpu_seconds": cpu,
         "megabytes_a_cpu_second": raw / 1e6 / cpu,
         "task_seconds": sum(d.microseconds for d in done) / 1e6,
-        "worker_peak_megabytes": peak[0] / 1e6, "load_before": load, "cores": os.cpu_count(),
+        "worker_peak_megabytes": peak[0] / 1e6,
+        "client_and_scheduler_megabytes": (here[0] - own) / 1e6,
+        "load": load, "cores": os.cpu_count(),
         "ratio": found["ratio"], "psnr": found["psnr"],
     }  # fmt: skip
 
@@ -131,6 +150,12 @@ def _warm() -> None:
     from tec_numcodecs import TecCodec
 
     TecCodec(lam=20, bands=["B02"]).encode(np.full((1, 1, 64, 64), 1000, np.uint16))
+
+
+def _resident() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def _watch(pids: list[int], peak: list[int], stop: threading.Event) -> None:
@@ -142,24 +167,92 @@ def _watch(pids: list[int], peak: list[int], stop: threading.Event) -> None:
         peak[0] = max([peak[0], *(p.memory_info().rss for p in processes if p.is_running())])
 
 
+def scene() -> dict[str, float]:
+    """Code the bundled scene, whose pixels are real, as an archive does: what is stored of it."""
+    data = tec_xarray.tutorial.open_dataset().isel(y=slice(0, 256), x=slice(0, 256))
+    store = zarr.storage.MemoryStore()
+    data.tec.compress(lam=20, store=store)
+    found = tec_xarray.info(store)
+    return {"ratio": found["ratio"], "psnr": found["psnr"]}
+
+
+def continent(tile_plan: dict[str, Any], speed: float, ratio: float) -> list[tuple[str, str]]:
+    """Work out what a continent and a year take, from MB of raw data per CPU second and a ratio."""
+    tiles = EUROPE / TILE_STEP**2
+    per_date = tile_plan["raw_gigabytes"] / DATES
+    raw = tiles * per_date * DATES_A_YEAR / 1000  # TB
+    blocks = tiles * tile_plan["blocks"] / DATES * DATES_A_YEAR
+    core_hours = raw * 1e6 / speed / 3600
+    rows = {
+        "Europe": f"{EUROPE / 1e6:.1f} million km2, a tile for {TILE_STEP} km: {tiles:,.0f} tiles",
+        "a year": f"{DATES_A_YEAR} dates of each, 12 bands at 10 m: {raw:,.0f} TB of uint16",
+        "stored": f"{raw / ratio:,.1f} TB, {ratio:.0f} times smaller (lam 20, bundled scene)",
+        "blocks": f"{blocks / 1e6:,.1f} million",
+        "writes": f"{5 * blocks / 1e6:,.1f} million (block, SCL, three entries of the journal)",
+        "coding": f"{core_hours:,.0f} core hours at {speed:.1f} MB per CPU second, reading back "
+        "and checking every block included",
+        "1,000 cores": f"{core_hours / 1000:,.1f} hours, if sources give {speed:.0f} GB/s",
+    }
+    for rate in GPU_RATES:
+        hours = raw * 1e6 / rate / 100 / 3600
+        rows[f"100 workers with GPUs, {rate} MB/s each"] = (
+            f"{hours:,.1f} hours, if sources give {rate / 10:.0f} GB/s; the rate is an assumption: "
+            "no GPU was here to measure, and `fp` has no use for one"
+        )
+    return list(rows.items())
+
+
+def report(found: dict[str, Any]) -> str:
+    """Write everything as a page of Markdown."""
+    lines = ["# What archiving takes", "", "Printed by `python benchmarks/archive_scale.py`.", ""]
+    tables = [("A whole tile: 10980 x 10980 pixels, 12 bands, 8 dates", found["plan"])]
+    tables += [(f"A part of it, {run['workers']} workers", run) for run in found["runs"]]
+    tables += [("Workers compared", found["compared"])] if found["compared"] else []
+    for title, row in tables:
+        lines += [f"## {title}", "", "| | |", "|---|---:|"]
+        lines += [f"| {k.replace('_', ' ')} | {_number(v)} |" for k, v in row.items()]
+        lines.append("")
+    lines += ["## A continent and a year", "", "Arithmetic from the figures above.", ""]
+    lines += ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in found["continent"])]
+    return "\n".join(lines) + "\n"
+
+
+def compared(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Compare the last run with the first."""
+    if len(runs) < 2:
+        return {}
+    one, many = runs[0], runs[-1]
+    return {
+        "workers": f"{many['workers']} : {one['workers']}",
+        "throughput_ratio": many["megabytes_a_second"] / one["megabytes_a_second"],
+        "cpu_seconds_ratio": many["cpu_seconds"] / one["cpu_seconds"],
+        "cpu_of_wall_first": one["cpu_seconds"] / one["seconds"],
+        "cpu_of_wall_last": many["cpu_seconds"] / many["seconds"],
+        "load_first": one["load"],
+        "load_last": many["load"],
+    }
+
+
+def _number(value: Any) -> str:
+    return f"{value:,.2f}" if isinstance(value, float) else str(value)
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=2048, help="pixels of the part, each way")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--page", type=Path, help="write the page there, too")
     given = parser.parse_args()
-    found = {"plan": plan(), "runs": [encode(given.side, n) for n in given.workers]}
-    if given.json:
-        print(json.dumps(found))
-        return
-    for title, row in [
-        ("plan of a whole tile", found["plan"]),
-        *(("run", r) for r in found["runs"]),
-    ]:
-        print(title)
-        for key, value in row.items():
-            print(f"  {key:<24}{value:,.2f}" if isinstance(value, float) else f"  {key:<24}{value}")
+    found: dict[str, Any] = {"plan": plan(), "runs": [encode(given.side, n) for n in given.workers]}
+    found["compared"] = compared(found["runs"])
+    found["scene"] = scene()
+    speed = max(run["megabytes_a_cpu_second"] for run in found["runs"])
+    found["continent"] = continent(found["plan"], speed, found["scene"]["ratio"])
+    if given.page:
+        given.page.write_text(report(found), encoding="utf-8")
+    print(json.dumps(found) if given.json else report(found))
 
 
 if __name__ == "__main__":

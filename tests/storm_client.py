@@ -1,0 +1,26 @@
+"""Archive or resume on a cluster of two workers: the process that `test_kill_storm` kills."""
+
+from __future__ import annotations
+
+import sys
+
+import xarray as xr
+
+import tec_xarray
+from tec_xarray._cluster import workers
+from tec_xarray._place import Place
+from tec_xarray.archive import begun
+
+
+def main(source: str, store: str) -> None:
+    data = xr.open_zarr(source)
+    with workers(2):
+        if begun(Place.of(store, None, None)) == "archive":
+            tec_xarray.resume(data, store)
+        else:
+            settings = {"lam": 50, "chunks": (4, 3, 64, 64), "shards": False, "mode": "w"}
+            data.tec.compress(**settings, store=store, appendable=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
