@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from importlib import import_module, metadata
+from pathlib import Path
 from typing import TextIO
 
 _PACKAGES = (
@@ -27,6 +28,7 @@ def show_versions(file: TextIO | None = None) -> None:
     lines = [
         ("python", platform.python_version()),
         ("system", f"{platform.system()} {platform.release()} {platform.machine()}"),
+        ("location", str(Path(__file__).parent)),
         ("C extension", _native()),
         *((name, _version(name)) for name in _PACKAGES),
     ]
