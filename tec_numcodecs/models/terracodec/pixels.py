@@ -50,15 +50,22 @@ class Standardiser:
         if cube.shape != geometry.shape:
             raise InvalidInput(f"a cube of shape {cube.shape}", allowed=f"{geometry.shape}")
         mean, std = self._statistics(geometry)
-        normal = (cube.astype(np.float64) - mean) / std
-        return torch.from_numpy(normal[:, self._donors(geometry)].astype(np.float32))
+        normal = cube.astype(np.float32)  # in place from here on: memory costs more than rounding
+        normal -= mean.astype(np.float32)
+        normal /= std.astype(np.float32)
+        complete = len(geometry.bands) == len(self.sensor.bands)
+        return torch.from_numpy(normal if complete else normal[:, self._donors(geometry)])
 
     def inverse(self, normal: Tensor, geometry: Geometry) -> NDArray[np.float64]:
         """Return float64 [T, C, H, W] in digital numbers of float32 [T, all bands, >=H, >=W]."""
         height, width = geometry.shape[2:]
-        values = normal[:, list(geometry.bands), :height, :width].numpy().astype(np.float64)
         mean, std = self._statistics(geometry)
-        return np.asarray(values * std + mean)
+        values: NDArray[np.float64] = np.empty(geometry.shape)
+        for plane, band in enumerate(geometry.bands):
+            values[:, plane] = normal[:, band, :height, :width].numpy()
+        values *= std
+        values += mean
+        return values
 
     def inverse_exact(self, normal: Tensor, geometry: Geometry) -> NDArray[np.int32]:
         """Return int32 [T, C, H, W] of float64 [T, all bands, >=H, >=W], the same everywhere.
