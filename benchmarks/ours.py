@@ -16,6 +16,8 @@ from tec_numcodecs.models import registry
 from tec_numcodecs.weights.registry import bundled
 
 FAMILY = "mini"
+#: The stream that is read in part reaches about 46 dB.
+PART_LAM = 260
 #: From the smallest files to nearly lossless, about 2 dB apart.
 LAMS = (0.12, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 130, 260, 700, 2000, 6000, 20_000, 70_000, 300_000)
 
@@ -36,6 +38,12 @@ def available() -> list[str]:
 def points(model: str, scene: Scene, lams: Iterable[float]) -> list[Point]:
     """Measure a model on one scene as one chunk, at each lam."""
     return [_point(scene, CodecConfig.parse(model, lam)) | {"setting": lam} for lam in lams]
+
+
+def in_part(scene: Scene) -> list[Point]:
+    """Measure one `flextec` stream read up to each of its tokens."""
+    configs = [CodecConfig.parse("flextec", PART_LAM, quality=k) for k in range(1, 17)]
+    return [_point(scene, config) | {"setting": config.quality} for config in configs]
 
 
 def lossless(model: str, scene: Scene) -> Point:

@@ -50,6 +50,8 @@ class Results:
         model -> series -> points of all dates in one chunk.
     lossless : dict
         codec -> image -> bits per pixel per band.
+    in_part : dict
+        image -> points of one flextec stream, token by token.
     """
 
     split: str
@@ -59,6 +61,7 @@ class Results:
     points: dict[str, dict[str, list[Point]]] = field(default_factory=dict)
     chunks: dict[str, dict[str, list[Point]]] = field(default_factory=dict)
     lossless: dict[str, dict[str, float]] = field(default_factory=dict)
+    in_part: dict[str, list[Point]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """What goes into the results file."""
@@ -71,6 +74,7 @@ class Results:
             "lossless_bpppb": self.lossless,
             "points": self.points,
             "chunks_of_all_dates": self.chunks,
+            "flextec_in_part": self.in_part,
         }
 
 
@@ -86,6 +90,8 @@ def run(split: str, data: Path | None, models: Sequence[str], lams: Sequence[flo
         if results.series:
             results.chunks[model] = {s.name: ours.points(model, s, lams) for s in results.series}
         _say(f"{model}: {time.perf_counter() - begin:.0f} s")
+    if "flextec" in models:
+        results.in_part = {image.name: ours.in_part(image) for image in images}
     cache = Cache(RESULTS / f"rivals_{split}.json")
     for name, rival in RIVALS.items():
         results.points[name] = {image.name: _curve(rival, image, cache) for image in images}

@@ -18,7 +18,7 @@ from benchmarks.metrics import (
     pooled,
     value_at_rate,
 )
-from benchmarks.ours import weights
+from benchmarks.ours import PART_LAM, weights
 from benchmarks.rivals import ANCHOR, LOSSLESS, RIVALS
 from benchmarks.scenes import NOTES
 
@@ -77,6 +77,8 @@ def _lines_of_models(results: Results) -> list[str]:
     parts += ["## Image by image", _by_image(results)]
     if results.chunks:
         parts += ["## All dates in one chunk", _series(results)]
+    if results.in_part:
+        parts += ["## flextec, read in part", _in_part(results)]
     return parts
 
 
@@ -176,6 +178,30 @@ def _series(results: Results) -> str:
         "32-44 dB of the PSNR of the whole series. That favours codecs which give all dates the "
         "same quality: ours and those with an MSE target, not HEVC at a constant QP."
     )
+    return f"{text}\n\n{_table(header, rows)}"
+
+
+def _in_part(results: Results) -> str:
+    """One stream, a reader that stops early, against streams made for each quality."""
+    part = curves(results.in_part)
+    rows = []
+    for model in results.models:
+        own = curves(results.points[model])
+        cells = []
+        for low, high in ((32, 40), *RANGES[:1]):
+            found = [bd_rate(own[image], curve, low, high) for image, curve in part.items()]
+            cells.append(_percent(_or_none(geometric_mean(found))))
+        whole = [
+            math.log(points[-1]["bpppb"]) - float(own[image].at(points[-1]["psnr"]))
+            for image, points in results.in_part.items()
+        ]
+        cells.append(_percent(_or_none(float(np.expm1(np.mean(whole))))))
+        rows.append([_name(model, results), *cells])
+    text = (
+        f"One stream of lam = {PART_LAM} read up to each of its 16 tokens, against streams made "
+        "for each quality: BD-rate over two ranges, and bits of all tokens at their quality."
+    )
+    header = ["against", "32-40 dB", "32-44 dB", "all tokens"]
     return f"{text}\n\n{_table(header, rows)}"
 
 

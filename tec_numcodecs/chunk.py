@@ -338,7 +338,10 @@ def _decode_with_model(model: Model, chunks: Sequence[Chunk]) -> list[NDArray[np
             allowed=error.allowed,
             fix="the chunk is damaged, or belongs to another array",
         ) from error
-    for item, check in zip(latents, checks, strict=True):
+    for item, rate, check, chunk in zip(latents, rates, checks, chunks, strict=True):
+        if item.rate != rate:  # a part of the tokens only, as the options ask
+            _refuse_residual(chunk, item.rate.quality)
+            continue
         found = coding.symbols_crc(item)
         if found != check:
             raise CorruptChunk(
@@ -347,6 +350,16 @@ def _decode_with_model(model: Model, chunks: Sequence[Chunk]) -> list[NDArray[np
                 fix="the weights or the decoder are not the ones that wrote the chunk",
             )
     return model.synthesis(latents)
+
+
+def _refuse_residual(chunk: Chunk, quality: int) -> None:
+    """A residual corrects what all tokens give, not a part of them."""
+    if Section.RESIDUAL in chunk.sections:
+        raise InvalidInput(
+            f"option quality={quality} for a chunk with an error bound",
+            allowed="all tokens",
+            fix="read it without that option",
+        )
 
 
 def _finish(chunk: Chunk, cube: NDArray[np.generic]) -> Samples:

@@ -2,7 +2,7 @@
 
 Nothing here may change a byte of a chunk. An option is looked for in three places, the last one
 that has it wins: the defaults, the environment (``TEC_DEVICE``, ``TEC_THREADS``,
-``TEC_BATCH_SIZE``, ``TEC_PROGRESS``, ``TEC_MAX_CHUNK_BYTES``), and `set_options`.
+``TEC_BATCH_SIZE``, ``TEC_PROGRESS``, ``TEC_MAX_CHUNK_BYTES``, ``TEC_QUALITY``), and `set_options`.
 
 >>> set_options(threads=1)  # from now on, in this process
 set_options(threads=1)
@@ -50,6 +50,9 @@ class Options:
     max_chunk_bytes : int
         Largest chunk, in bytes of memory, that is decoded on its own word alone: where Zarr says
         how large a chunk is (format 3), that is checked instead. Default 1 GiB.
+    quality : int
+        Tokens of a `flextec` chunk to read, 1 to 16: a coarse look costs less time. Default 0: all
+        that are stored. Chunks of other models are always read whole.
     """
 
     device: str = "cpu"
@@ -57,6 +60,7 @@ class Options:
     batch_size: int = 16
     progress: bool = False
     max_chunk_bytes: int = 1 << 30
+    quality: int = 0
 
 
 class _Settings(TypedDict, total=False):
@@ -65,6 +69,7 @@ class _Settings(TypedDict, total=False):
     batch_size: int
     progress: bool
     max_chunk_bytes: int
+    quality: int
 
 
 class set_options:  # noqa: N801 (reads as a function, as in xarray and flox)
@@ -78,7 +83,8 @@ class set_options:  # noqa: N801 (reads as a function, as in xarray and flox)
     Parameters
     ----------
     **settings
-        ``device``, ``threads``, ``batch_size``, ``progress``, ``max_chunk_bytes``: see `Options`.
+        ``device``, ``threads``, ``batch_size``, ``progress``, ``max_chunk_bytes``, ``quality``: see
+        `Options`.
 
     Raises
     ------
@@ -214,6 +220,13 @@ def _parse_count(value: object) -> int:
     return count
 
 
+def _parse_quality(value: object) -> int:
+    quality = value if value in (0, "0") else _parse_count(value)
+    if int(quality) > 16:
+        raise ValueError
+    return int(quality)
+
+
 def _parse_switch(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -228,6 +241,7 @@ _PARSERS: Mapping[str, tuple[Callable[[object], str | int | bool], str]] = Mappi
         "threads": (_parse_count, "a whole number >= 1"),
         "batch_size": (_parse_count, "a whole number >= 1"),
         "max_chunk_bytes": (_parse_count, "a whole number >= 1"),
+        "quality": (_parse_quality, "0 (all that is stored) or 1 to 16"),
         "progress": (_parse_switch, "True or False (1 or 0 in the environment)"),
     }
 )

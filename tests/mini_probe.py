@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from tec_numcodecs.models.base import Rate
-from tec_numcodecs.models.mini import integernet
 from tec_numcodecs.options import set_options
 from tests import mini_weights as mini
 
@@ -31,13 +30,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--products", action="store_true", help="no convolutions")
     parser.add_argument("--hostile", action="store_true")
     options = parser.parse_args()
     if options.hostile:
         _hostile()
-    if options.products:
-        integernet.is_plain = lambda *_: False  # type: ignore[assignment]
     sha = hashlib.sha256()
     where = mini.geometry((2, 12, 70, 53))
     rates = [Rate(index) for index in (110, 150, 0)]

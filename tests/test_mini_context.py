@@ -1,4 +1,4 @@
-"""The context models elic and tt: exact everywhere, any size, any bands, any rate."""
+"""The context models: exact everywhere, any size, any bands, any rate."""
 
 from __future__ import annotations
 
@@ -10,22 +10,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tec_numcodecs.errors import CorruptChunk, WeightsError
-from tec_numcodecs.models.base import Rate
-from tec_numcodecs.models.mini import integernet, mixture_rows
-from tec_numcodecs.models.mini.contextlayers import Companding
-from tec_numcodecs.models.mini.stagecoders import LAGRANGIAN, join, split
+from tec_numcodecs.models.base import Latents, Rate
+from tec_numcodecs.models.mini import mixture_rows, perceptron
+from tec_numcodecs.models.mini.elic import MiniElic
+from tec_numcodecs.models.mini.mixture_rows import Choice
+from tec_numcodecs.models.mini.perceptron import Perceptron
+from tec_numcodecs.models.mini.refining import DIGIT_ROWS
+from tec_numcodecs.models.mini.surroundings import (
+    OWN_FEATURES,
+    PLANE_FEATURES,
+    Companding,
+    Places,
+    Surroundings,
+)
+from tec_numcodecs.models.mini.symbols import LAGRANGIAN, split
+from tec_numcodecs.models.mini.tt import MiniTT
 from tec_numcodecs.options import set_options
 from tests import mini_weights as mini
 from tests.cubes import scene
 
 ROOT = Path(__file__).parents[1]
 KINDS = pytest.mark.parametrize("kind", mini.MODELS, ids=lambda kind: kind.name)
-CPU = torch.device("cpu")
 
 
 def cube(shape, seed=0):
@@ -88,7 +97,7 @@ def test_bright_pixels_survive(kind) -> None:
     pixels = np.full(where.shape, 120, np.int32)
     pixels[:, :, 31, 17] = 15_000
     _, _, (found,) = code(mini.model(kind), [pixels], [where], [Rate(130)])
-    assert np.abs(found - pixels).max() < 2 * 2 ** (130 / 16)
+    assert np.abs(found - pixels).max() < 3 * 2 ** (130 / 16)
 
 
 @KINDS
@@ -112,7 +121,8 @@ def test_latents_by_symbols_alone(kind) -> None:
     model = mini.model(kind)
     where, rate = mini.geometry((3, 12, 48, 48)), Rate(115)
     latents, payloads, pixels = code(model, [cube(where.shape)], [where], [rate])
-    bare = type(latents[0])(where, rate, latents[0].symbols)
+    derived = {k: v for k, v in latents[0].state.items() if k not in ("stages", "pixels")}
+    bare = Latents(where, rate, latents[0].symbols, derived)
     assert model.entropy_encode([bare]) == payloads
     np.testing.assert_array_equal(model.synthesis([bare])[0], pixels[0])
 
@@ -123,7 +133,7 @@ def test_a_reference_is_used_where_it_helps_and_never_costs_more() -> None:
     series = (still + noise).round().astype(np.int32)
     where, rate = mini.geometry(series.shape), Rate(110)
     sizes = {}
-    for kind in mini.MODELS:
+    for kind in (MiniElic, MiniTT):
         _, (payload,), _ = code(mini.model(kind), [series], [where], [rate])
         sizes[kind.name] = len(payload)
     assert sizes["tt"] < 0.95 * sizes["elic"]
@@ -131,11 +141,11 @@ def test_a_reference_is_used_where_it_helps_and_never_costs_more() -> None:
     # error and bits together, as the encoder weighs them.
     unrelated = np.concatenate([cube((1, 12, 96, 96), seed) for seed in range(3)])
     costs = {}
-    for kind in mini.MODELS:
+    for kind in (MiniElic, MiniTT):
         _, (payload,), (found,) = code(mini.model(kind), [unrelated], [where], [rate])
         error = ((found - unrelated) ** 2).sum() / 2 ** (rate.index / 8)
         costs[kind.name] = error + LAGRANGIAN * 8 * len(payload)
-    assert costs["tt"] < 1.003 * costs["elic"]
+    assert costs["tt"] < 1.01 * costs["elic"]
 
 
 @KINDS
@@ -181,7 +191,7 @@ def probe(*arguments: str, **environment: str) -> str:
 
 @cache
 def reference() -> str:
-    return probe("--products", "--batch", "1", ATEN_CPU_CAPABILITY="default")
+    return probe("--batch", "1", OPENBLAS_CORETYPE="Prescott", NPY_DISABLE_CPU_FEATURES="AVX2 FMA3")
 
 
 def test_this_processor_as_it_is() -> None:
@@ -189,31 +199,25 @@ def test_this_processor_as_it_is() -> None:
 
 
 def test_hostile_settings() -> None:
-    assert probe("--hostile", "--threads", "2", ATEN_CPU_CAPABILITY="avx2") == reference()
+    assert probe("--hostile", "--threads", "2", OPENBLAS_NUM_THREADS="2") == reference()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", ["default", "avx2", "avx512"])
+@pytest.mark.parametrize("core", ["Prescott", "Nehalem", "Sandybridge", "Haswell", "SkylakeX"])
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_instruction_sets_of_torch(capability: str, threads: str) -> None:
-    assert probe("--threads", threads, ATEN_CPU_CAPABILITY=capability) == reference()
+def test_kernels_of_openblas(core: str, threads: str) -> None:
+    assert probe(OPENBLAS_CORETYPE=core, OPENBLAS_NUM_THREADS=threads) == reference()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", ["SSE41", "AVX2", "AVX512_CORE", "AVX512_CORE_BF16"])
-def test_instruction_sets_of_onednn(level: str) -> None:
-    assert probe(ONEDNN_MAX_CPU_ISA=level) == reference()
+@pytest.mark.parametrize("features", ["AVX512F", "AVX2 FMA3 AVX512F"])
+def test_instruction_sets_of_numpy(features: str) -> None:
+    assert probe(NPY_DISABLE_CPU_FEATURES=features) == reference()
 
 
 @pytest.mark.slow
 def test_without_the_c_file() -> None:
     assert probe(TEC_DISABLE_NATIVE="1") == reference()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", ["COMPATIBLE", "AVX2", "AUTO"])
-def test_modes_of_mkl(mode: str) -> None:
-    assert probe("--products", MKL_CBWR=mode) == reference()
 
 
 @pytest.mark.parametrize(("sensor", "bands"), [(mini.L2A, range(12)), (mini.L1C, (1, 2, 3, 7))])
@@ -238,37 +242,89 @@ def test_components_are_what_their_rows_say(sensor, bands) -> None:
 # -- parts ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kernel", [1, 3])
-@pytest.mark.parametrize("size", [(1, 1), (2, 9), (17, 16)])
-def test_products_are_convolutions(kernel, size) -> None:
-    generator = torch.Generator().manual_seed(kernel)
-    x = torch.randint(0, 256, (2, 5, *size), generator=generator).to(torch.float32)
-    weight = torch.randint(-127, 128, (4, 5, kernel, kernel), generator=generator)
-    weight = weight.to(torch.float32)
-    slow = torch.nn.functional.conv2d(x.double(), weight.double(), padding=kernel // 2)
-    assert torch.equal(integernet.shifted_products(x, weight).double(), slow)
-
-
-def layer_arrays(weight: np.ndarray, shift: int = 8) -> dict[str, np.ndarray]:
-    return {"x.weight": weight.astype(np.int8), "x.shift": np.full(len(weight), shift, np.int8)}
+def network(weight: int, shift: int = 4, width: int = 8) -> dict[str, np.ndarray]:
+    """A perceptron whose weights are all the same."""
+    inputs = {"first": PLANE_FEATURES + OWN_FEATURES, "second": width, "out": width}
+    arrays: dict[str, np.ndarray] = {}
+    for part, count in inputs.items():
+        arrays[f"x.{part}"] = np.full((count, 3 if part == "out" else width), weight, np.int8)
+        arrays[f"x.{part}.shift"] = np.full(3 if part == "out" else width, shift, np.int8)
+    for part, rows in (("component", 13), ("phase", 4), ("rate", 224)):
+        arrays[f"x.{part}"] = np.zeros((rows, width), np.int32)
+    arrays["x.second.bias"] = np.zeros(width, np.int32)
+    arrays["x.out.bias"] = np.zeros(3, np.int32)
+    return arrays
 
 
 def test_weights_whose_sums_could_round_are_refused() -> None:
-    heavy = np.full((1, 64, 3, 3), 127)
-    assert integernet.LIMIT < 64 * 9 * 127 * 255
+    Perceptron(network(127), "x")
     with pytest.raises(WeightsError, match="2\\^24"):
-        integernet.read_layer(layer_arrays(heavy), "x", 9, None, CPU)
-    heavy[:, ::2] = -127  # halves cancel, and no partial sum exceeds the limit
-    integernet.read_layer(layer_arrays(heavy), "x", 9, None, CPU)
-    with pytest.raises(WeightsError, match="weight"):
-        integernet.read_layer({}, "x", 9, None, CPU)
+        Perceptron(network(127, shift=-4), "x")
+    with pytest.raises(WeightsError, match="first"):
+        Perceptron({k: v for k, v in network(1).items() if k != "x.first"}, "x")
 
 
-def test_a_layer_rounds_halves_up() -> None:
-    layer = integernet.read_layer(layer_arrays(np.array([[[[1]]]]), 5), "x", 5, None, CPU)
-    x = torch.arange(0, 256, dtype=torch.float32).view(1, 1, 16, 16)
-    expected = np.floor(x.numpy() / 32 + 0.5)
-    np.testing.assert_array_equal(layer(x).numpy(), expected)
+@given(st.integers(0, 2**32 - 1))
+def test_a_perceptron_computes_what_integers_compute(seed) -> None:
+    random = np.random.default_rng(seed)
+    arrays = network(0)
+    for name, array in arrays.items():
+        if array.dtype == np.int8:
+            low, high = (2, 8) if name.endswith("shift") else (-127, 128)
+            arrays[name] = random.integers(low, high, array.shape).astype(np.int8)
+        else:
+            arrays[name] = random.integers(-4000, 4000, array.shape).astype(np.int32)
+    features = random.integers(-127, 128, (50, PLANE_FEATURES + OWN_FEATURES))
+    net = Perceptron(arrays, "x")
+    single = features.astype(np.float32)
+    begun = net.begin(single[:, :PLANE_FEATURES], 3, 100)
+    found = net.finish(begun, single[:, PLANE_FEATURES:], 2)
+
+    # The same in units of 2^-20, in which everything is a whole number of 64 bits.
+    bias = arrays["x.component"][3] + arrays["x.phase"][2] + arrays["x.rate"][100]
+    wide = {k: v.astype(np.int64) for k, v in arrays.items()}
+
+    def layer(x, part, bits, bias):
+        scale = 1 << (20 - bits - wide[f"x.{part}.shift"])
+        return (x @ wide[f"x.{part}"]) * scale + (bias.astype(np.int64) << 11)
+
+    def activate(sums):
+        return np.clip((sums + (1 << 14)) >> 15, 0, 255)
+
+    hidden = activate(layer(features.astype(np.int64), "first", 4, bias))
+    hidden = activate(layer(hidden, "second", 5, arrays["x.second.bias"]))
+    exact = layer(hidden, "out", 5, arrays["x.out.bias"])
+    np.testing.assert_array_equal(found.astype(np.float64) * 2.0**11, exact)
+
+
+def test_features_see_the_past_only() -> None:
+    """A coefficient's features do not change with what is coded after it."""
+    companding = Companding(mini.arrays())
+    random = np.random.default_rng(0)
+    low = random.integers(-900, 900, (2, 3, 16, 16)).astype(np.int32)
+    q = random.integers(-3, 4, (3, 3, 2, 16, 16)).astype(np.int32)
+    coded = np.ones((2, 16, 16), bool)
+    places = Places.of(coded)
+    flags = np.ones((2, 2, 2), bool)
+    scale = np.full(len(places.flat), 300, np.int32)
+
+    def features(later: int) -> list[np.ndarray]:
+        around = Surroundings(companding, low, None)
+        seen = []
+        for k in range(3):
+            for o in range(3):
+                seen.append(around.plane_features(k, o, places, scale, 1, flags).copy())
+                for part in places.phases:
+                    own = places.own[part]
+                    seen.append(around.own_features(k, o, own).copy())
+                    values = q[k, o].ravel()[places.flat[part]]
+                    around.set(k, o, own, values + later * (k == 2))
+        return seen
+
+    before = 5 * (3 * 2) + 2  # all of the first two components, and the next plane's own beginning
+    for a, b in zip(features(0)[:before], features(1)[:before], strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.abs(a).max() <= perceptron.FEATURE_MAX
 
 
 @given(
@@ -277,14 +333,14 @@ def test_a_layer_rounds_halves_up() -> None:
     shape=st.integers(-3, 12),
 )
 def test_rows_mean_what_was_asked_for(mean, scale, shape) -> None:
-    choice = mixture_rows.RowChooser(CPU)(*(torch.tensor([float(x)]) for x in (mean, scale, shape)))
-    row = mixture_rows.all_rows()[int(choice.row)]
+    choice = mixture_rows.choose(*(np.array([x], np.float32) for x in (mean, scale, shape)))
+    row = mixture_rows.all_rows()[int(choice.row[0])]
     clipped = min(max(scale, mixture_rows.SCALE_MIN), mixture_rows.SCALE_MAX)
-    raw = int(choice.raw)
+    raw = int(choice.raw[0])
     assert row.scale == clipped - 8 * raw
     assert (raw > 0) == (clipped >= mixture_rows.SCALE_RAW)
     assert row.shape == min(max(shape, 0), 7)
-    part = mean - 16 * int(choice.base)
+    part = mean - 16 * int(choice.base[0])
     assert -8 <= part < 8
     merged = sum(r.scale == row.scale and r.shape == row.shape for r in mixture_rows.all_rows())
     assert abs(part - row.mean) <= 16 / merged / 2
@@ -292,16 +348,17 @@ def test_rows_mean_what_was_asked_for(mean, scale, shape) -> None:
 
 @given(st.integers(-(1 << 22), 1 << 22), st.integers(-9999, 9999), st.integers(0, 16))
 def test_raw_bits_put_back(value, base, raw) -> None:
-    arrays = [np.array([x], np.int32) for x in (value, base, raw)]
-    high, low = split(*arrays)
+    choice = Choice(*(np.array([x], np.int32) for x in (0, base, raw)))
+    high, low = split(np.array([value], np.int32), choice)
     assert 0 <= low[0] < 1 << raw
-    assert join(high, low, arrays[1], arrays[2])[0] == value
+    assert (high[0] << raw) + low[0] - ((1 << raw) >> 1) + base == value
 
 
 def test_tables_fit_the_rows_and_are_symmetric_in_the_middle() -> None:
     arrays = mini.arrays()
     rows = mixture_rows.all_rows()
-    assert len(arrays["tables.minimum"]) == len(rows) == len(arrays["offsets"])
+    assert len(arrays["tables.minimum"]) == 2 * len(rows) + DIGIT_ROWS
+    assert len(arrays["offsets"]) == len(rows)
     starts = np.asarray(arrays["tables.starts"])
     edges = np.append(np.asarray(arrays["tables.cdf"], np.int64), 0)
     for index, row in enumerate(rows):
@@ -311,8 +368,10 @@ def test_tables_fit_the_rows_and_are_symmetric_in_the_middle() -> None:
             assert abs(widths - widths[::-1]).max() <= 1 + 0.001 * widths.max()
 
 
-def test_features_of_integers_and_of_values_agree() -> None:
-    companding = Companding(mini.arrays(), CPU)
-    q = torch.arange(-1100, 1101, dtype=torch.int32).view(1, 1, 1, -1)
-    assert torch.equal(companding.integers(q), companding.values(q.to(torch.float32)))
-    assert companding.integers(q).abs().max() == integernet.FEATURE_MAX
+def test_features_of_integers_and_of_eighths_agree() -> None:
+    companding = Companding(mini.arrays())
+    q = np.arange(1100, dtype=np.int32)
+    np.testing.assert_array_equal(companding.integers(q), companding.eighths(8 * q))
+    assert companding.integers(q).max() == perceptron.FEATURE_MAX
+    scales = companding.scales(256 << np.arange(10, dtype=np.int32))
+    np.testing.assert_array_equal(scales, 8 * np.arange(10))

@@ -18,9 +18,9 @@ from tec_numcodecs.weights.registry import WeightsId
 _CLASSES: Mapping[tuple[str, str], tuple[str, str]] = MappingProxyType(
     {
         ("mini", "fp"): ("tec_numcodecs.models.mini.fp", "MiniFP"),
-        ("mini", "elic"): ("tec_numcodecs.models.mini.context", "MiniElic"),
-        ("mini", "tt"): ("tec_numcodecs.models.mini.temporal", "MiniTT"),
-        ("mini", "flextec"): ("tec_numcodecs.models.mini.progressive", "MiniFlex"),
+        ("mini", "elic"): ("tec_numcodecs.models.mini.elic", "MiniElic"),
+        ("mini", "tt"): ("tec_numcodecs.models.mini.tt", "MiniTT"),
+        ("mini", "flextec"): ("tec_numcodecs.models.mini.flextec", "MiniFlex"),
     }
 )
 

@@ -1,84 +1,151 @@
-"""``python -m tec_numcodecs.training elic --minutes 120 --data scenes --out run``."""
+"""``python -m tec_numcodecs.training elic --minutes 120 --data scenes --out run``.
+
+Three commands in one: sample (crops are coded, what networks see goes to shards), fit, freeze. The
+name of a model does all three, one after another; each can be run, stopped and gone on with alone.
+"""
 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tec_numcodecs.sensors import get_sensor
-from tec_numcodecs.training import data
+from tec_numcodecs.models.mini.elic import MiniElic
+from tec_numcodecs.models.mini.flextec import MiniFlex
+from tec_numcodecs.models.mini.tt import MiniTT
+from tec_numcodecs.training import data, freeze
 from tec_numcodecs.training.augment import Sampler
-from tec_numcodecs.training.codebooks import read_codebooks
-from tec_numcodecs.training.likelihood import Mixture
-from tec_numcodecs.training.loop import Settings, Trainer
-from tec_numcodecs.training.network import ContextNet
-from tec_numcodecs.training.validation import tiles, validate
-from tec_numcodecs.training.wavelet import Spectra
+from tec_numcodecs.training.fit_networks import Fit, Settings
+from tec_numcodecs.training.perceptrons import Family
+from tec_numcodecs.training.shards import (
+    Source,
+    make_shards,
+    read_shards,
+    validation_shard,
+)
+from tec_numcodecs.weights import files, registry
+
+_CLASSES = {"elic": MiniElic, "tt": MiniTT, "flextec": MiniFlex}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and train."""
-    arguments = _parser().parse_args()
-    torch.manual_seed(arguments.seed)
-    torch.set_num_threads(arguments.threads)
+    options = _parser().parse_args(arguments)
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    os.nice(10)
-    if (Path(arguments.data) / "MANIFEST.tsv").is_file():
-        train = data.read_directory(Path(arguments.data), "train")
-        val = data.read_directory(Path(arguments.data), "val")
-    else:
-        train = val = data.read_cube(arguments.data)
-    books = read_codebooks(arguments.codebooks)
-    spectra = {
-        name: Spectra(get_sensor(name), book, first) for name, (first, book) in books.items()
-    }
-    net, mixture = ContextNet(), Mixture()
-    crops = tiles(val)
+    for step in ("sample", "fit", "freeze") if options.step == "all" else (options.step,):
+        {"sample": _sample, "fit": _fit, "freeze": _freeze}[step](options)
+
+
+def _sample(options: argparse.Namespace) -> None:
+    """Write shards under ``out/shards``."""
+    train, val = _scenes(options)
+    arrays = _start(options)
+    model = _CLASSES[options.model](arrays)
+    rng = np.random.default_rng((options.seed, 1))
+    source = Source(model, rng, guess="training.trained" not in arrays, finest=options.finest)
+    shards = Path(options.out) / "shards"
+    pairs = options.model == "tt"
+    if options.seed == 0:
+        validation_shard(source, val, Path(options.out) / "val.npz", pairs)
+    sampler = Sampler(train, options.size, options.seed)
+    make_shards(source, sampler, shards, options.sample_minutes, pairs, rng)
+
+
+def _fit(options: argparse.Namespace) -> None:
+    """Fit networks to the shards."""
+    out = Path(options.out)
+    family = freeze.make_family(options.model, options.width)
+    arrays = _start(options)
+    trained = "training.trained" in arrays
+    if trained and f"{freeze.PREFIX[options.model]}.0.0.first" in arrays and not options.anew:
+        family.thaw(freeze.PREFIX[options.model], arrays)
+    elif trained and options.model != "elic":
+        elic = Family(options.width, False)
+        elic.thaw("elic", arrays)
+        family.start_from(elic)
+    limit = options.samples * 1_000_000
+    train = read_shards(sorted((out / "shards").glob("*.npz")), limit)
+    val = read_shards([out / "val.npz"], limit)
     settings = Settings(
-        minutes=arguments.minutes,
-        batch=arguments.batch,
-        rate=arguments.rate,
-        fake_from=arguments.fake_from,
-        optimised_from=arguments.optimised_from,
-        referenced={"elic": 0.0, "tt": 0.4, "flextec": 0.6}[arguments.model],
-        refined=0.5 if arguments.model == "flextec" else 0.0,
+        minutes=options.minutes,
+        rate=options.rate,
+        decay=options.decay,
+        finest=options.finest,
     )
-    trainer = Trainer(
-        net,
-        mixture,
-        Sampler(train, arguments.size, arguments.seed),
-        spectra,
-        settings,
-        Path(arguments.out),
-        lambda coder: validate(coder, crops, spectra),
-    )
-    if not trainer.resume() and arguments.start:
-        trainer.start_from(Path(arguments.start))
-    trainer.sampler.rng = np.random.default_rng((arguments.seed, trainer.steps))
-    trainer.run()
+    # Tables are those of the mixture that elic has; the others learn to live with it.
+    mixture = options.model == "elic" and not options.keep_mixture
+    fit = Fit(family, train, val, settings, out, options.seed, mixture=mixture)
+    fit.resume()
+    fit.run()
+
+
+def _freeze(options: argparse.Namespace) -> None:
+    """Write ``out/weights.safetensors``."""
+    train, _ = _scenes(options)
+    out = Path(options.out)
+    arrays = freeze.freeze(_start(options), {options.model: out / "last.pt"})
+    arrays["training.trained"] = np.ones(1, np.int8)
+    if options.model == "elic":
+        arrays = freeze.calibrate(arrays, train, options.crops)
+    path = out / "weights.safetensors"
+    digest = files.save(path, arrays)
+    if options.register:
+        freeze.register(options.register, path, digest)
+
+
+def _scenes(options: argparse.Namespace) -> tuple[list[data.Scene], list[data.Scene]]:
+    """Scenes to train on and to validate with; of a cube of one's own, the same."""
+    if (Path(options.data) / "MANIFEST.tsv").is_file():
+        path = Path(options.data)
+        every, val = (data.read_directory(path, split) for split in ("train", "val"))
+        left = [scene for scene in every if scene.name in options.leave_out]
+        return [scene for scene in every if scene.name not in options.leave_out], val + left
+    cube = data.read_cube(options.data)
+    return cube, cube
+
+
+def _start(options: argparse.Namespace) -> freeze.Arrays:
+    """Weights to begin with: a file, the bundled ones, or untrained ones."""
+    if options.start == "nothing":
+        return freeze.untrained()
+    path = options.start or registry.locate(registry.resolve("mini", options.model))
+    return dict(files.load_unchecked(Path(path)))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tec_numcodecs.training")
-    parser.add_argument("model", choices=("elic", "tt", "flextec"))
+    parser = argparse.ArgumentParser(
+        prog="python -m tec_numcodecs.training", description=__doc__.split("\n", 1)[0]
+    )
+    parser.add_argument("model", choices=tuple(_CLASSES))
+    parser.add_argument("--step", choices=("sample", "fit", "freeze", "all"), default="all")
     parser.add_argument("--data", required=True, help="directory with MANIFEST.tsv, or a Zarr cube")
     parser.add_argument(
-        "--out", required=True, help="directory of checkpoints; resumes if it exists"
+        "--leave-out", nargs="*", default=(), help="training scenes to validate with"
     )
-    parser.add_argument("--minutes", type=float, default=120)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=1.2e-3)
+    parser.add_argument("--out", required=True, help="directory of a run; goes on if it exists")
+    parser.add_argument(
+        "--start", help="weights file to begin with; 'nothing' for untrained networks"
+    )
+    parser.add_argument("--anew", action="store_true", help="begin tt and flextec from elic")
+    parser.add_argument("--minutes", type=float, default=60, help="of fitting")
+    parser.add_argument("--sample-minutes", type=float, default=10)
+    parser.add_argument("--samples", type=int, default=6, help="millions in memory, of a network")
+    parser.add_argument("--size", type=int, default=192, help="edge length of crops")
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument(
+        "--keep-mixture", action="store_true", help="fit elic to the tables that tt and flextec have"
+    )
+    parser.add_argument("--decay", type=float, default=0.01, help="weight decay")
+    parser.add_argument("--finest", type=int, default=0, help="finest level to sample or fit")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start", help="checkpoint whose averaged weights to begin with")
-    parser.add_argument("--fake-from", type=float, default=0.7)
-    parser.add_argument("--optimised-from", type=float, default=0.4)
-    parser.add_argument("--codebooks", help="weights file to take them from; default: bundled")
+    parser.add_argument("--crops", type=int, default=150, help="for reconstruction offsets")
+    parser.add_argument("--register", metavar="ID", help="make the weights the bundled ones")
     return parser
 
 

@@ -44,7 +44,7 @@ class Sampler:
 
     def __init__(self, scenes: list[Scene], size: int, seed: int) -> None:
         self.scenes = scenes
-        self.size = size
+        self.size, self.seed = size, seed
         self.rng = np.random.default_rng(seed)
         weights = np.array([scene.weight for scene in scenes])
         several = weights * [scene.data.shape[0] > 1 for scene in scenes]

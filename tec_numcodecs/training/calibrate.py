@@ -7,54 +7,58 @@ the distributions imply and what the encoder really does is measured on the trai
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs.models.base import Cube, Geometry, Rate
 from tec_numcodecs.models.mini import mixture_rows
-from tec_numcodecs.models.mini.context import MiniElic
-from tec_numcodecs.models.mini.quantiser import STEP_UNIT
-from tec_numcodecs.models.mini.stagecoders import Deciding
-from tec_numcodecs.models.mini.transform import LOW
-from tec_numcodecs.models.mini.walk import OFFSETS, Int32Array, Stage
-from tec_numcodecs.training.export import Arrays
+from tec_numcodecs.models.mini.detail import OFFSETS, Networks
+from tec_numcodecs.models.mini.elic import MiniElic
+from tec_numcodecs.models.mini.mixture_rows import Choice
+from tec_numcodecs.models.mini.quantiser import STEP_UNIT, steps
+from tec_numcodecs.models.mini.refining import PASSES, truncated
+from tec_numcodecs.models.mini.symbols import Prices
 
+Int32Array = NDArray[np.int32]
 #: Observations that the implied centroid is worth.
 _PRIOR_WEIGHT = 300.0
 _WIDTH = 2 * OFFSETS + 1
 
 
-class _Observer:
-    """Sums of where values lie around their integers, per table row and symbol."""
+class _Observing(Prices):
+    """Decides, and sums where values lie around their integers, per table row and symbol."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, networks: Networks) -> None:
+        super().__init__(networks)
+        rows = len(mixture_rows.all_rows())
         self.total = np.zeros(rows * _WIDTH)
         self.count = np.zeros(rows * _WIDTH)
 
-    def see(
-        self, stage: Stage, q: Int32Array, exact: NDArray[np.float32], use: NDArray[np.bool_]
-    ) -> None:
-        """Add one stage."""
-        use = use & (stage.raw == 0)
-        symbol = np.clip((q - stage.base)[use], -OFFSETS, OFFSETS) + OFFSETS
-        cell = stage.row[use] * _WIDTH + symbol
-        lies = np.clip((exact - q)[use], -1, 1)
-        self.total += np.bincount(cell, lies, len(self.total))
-        self.count += np.bincount(cell, minlength=len(self.count))
+    def decide(self, values: Int32Array, step: int, choice: Choice) -> Int32Array:
+        """Decide, and note down."""
+        q = super().decide(values, step, choice)
+        if step != STEP_UNIT:
+            use = choice.raw == 0
+            symbol = np.clip((q - choice.base)[use], -OFFSETS, OFFSETS) + OFFSETS
+            cell = choice.row[use] * _WIDTH + symbol
+            lies = np.clip((values * (STEP_UNIT / step) - q)[use], -1, 1)
+            self.total += np.bincount(cell, lies, len(self.total))
+            self.count += np.bincount(cell, minlength=len(self.count))
+        return q
 
 
 def fit_offsets(
-    arrays: Arrays,
+    arrays: Mapping[str, NDArray[np.generic]],
     implied: NDArray[np.generic],
     samples: Iterable[tuple[Cube, Geometry, Rate]],
-) -> NDArray[np.int8]:
+) -> dict[str, NDArray[np.generic]]:
     """Measure reconstruction offsets.
 
     Parameters
     ----------
-    arrays : dict of arrays
+    arrays : mapping
         Frozen weights; the encoder's decisions depend on the offsets in them.
     implied : int8 array (rows, 7)
         Offsets that the distributions imply.
@@ -62,29 +66,39 @@ def fit_offsets(
 
     Returns
     -------
-    int8 array (rows, 7)
-        Offsets in 64ths of a step.
+    dict of arrays
+        ``offsets``, int8 (rows, 7), in 64ths of a step; ``flex.offsets``, int8 (PASSES, 3).
     """
     model = MiniElic(arrays)
-    observer = _Observer(len(mixture_rows.all_rows()))
-
-    class Observing(Deciding):
-        def _decide(
-            self, values: Int32Array, step: NDArray[np.int64], stage: Stage, price: float
-        ) -> Int32Array:
-            q = super()._decide(values, step, stage, price)
-            if stage.level != LOW:
-                exact = (values * (STEP_UNIT / step)).astype(np.float32)
-                observer.see(stage, q, exact, step > STEP_UNIT)
-            return q
-
-    model.deciding = Observing
+    observing = _Observing(model._networks)
+    model._prices = observing
+    above = np.zeros((PASSES, 3, 2))
     for cube, geometry, rate in samples:
-        model.analysis([cube], [geometry], [rate])
-    return _combine(np.asarray(implied, np.float64) / 64, observer)
+        (latents,) = model.analysis([cube], [geometry], [rate])
+        found = model._transform(geometry).forward(cube, rate.index)
+        for level, q in enumerate(latents.state["q"].detail):
+            step = steps(rate.index)[level][:, None, None] / STEP_UNIT
+            _add_passes(above, q, np.abs(found.detail[level] / step))
+    centroids = above[..., 1] / np.maximum(above[..., 0], 1)
+    return {
+        "offsets": _combine(np.asarray(implied, np.float64) / 64, observing),
+        "flex.offsets": np.clip(np.rint(centroids * 64), -64, 64).astype(np.int8),
+    }
 
 
-def _combine(implied: NDArray[np.float64], observer: _Observer) -> NDArray[np.int8]:
+def _add_passes(above: NDArray[np.float64], q: Int32Array, magnitude: NDArray[np.float64]) -> None:
+    """Count magnitudes 1, 2, 3 and more of every pass, and how far above them values lie."""
+    for number in range(PASSES):
+        digits = PASSES - 1 - number
+        coarse = np.abs(truncated(q, digits))
+        where = coarse > 0
+        kind = np.minimum(coarse[where], 3) - 1
+        lies = np.clip(magnitude[where] / (1 << digits) - coarse[where], -1, 2)
+        above[number, :, 0] += np.bincount(kind, minlength=3)
+        above[number, :, 1] += np.bincount(kind, lies, 3)
+
+
+def _combine(implied: NDArray[np.float64], observer: _Observing) -> NDArray[np.int8]:
     """Add to the implied offsets what is measured beyond them, shared by similar rows."""
     rows = mixture_rows.all_rows()
     total, count = (x.reshape(-1, _WIDTH) for x in (observer.total, observer.count))

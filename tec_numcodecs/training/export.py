@@ -1,119 +1,37 @@
-"""Freezing: trained networks to whole numbers in a safetensors file."""
+"""From trained networks to the arrays of a weights file."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from tec_numcodecs.models.mini import mixture_rows
-from tec_numcodecs.models.mini.lifting import GAIN
-from tec_numcodecs.models.mini.quantiser import MAX_RATE_INDEX, STEP_UNIT, steps
+from tec_numcodecs.models.mini.refining import MAGNITUDES
+from tec_numcodecs.models.mini.surroundings import LOW_UNITS, SCALE_EIGHTHS, SCALE_OFFSET
 from tec_numcodecs.rans import Tables
-from tec_numcodecs.training import network, objective
 from tec_numcodecs.training.likelihood import Mixture
-from tec_numcodecs.training.network import Condition, ContextNet, Conv
 
 Arrays = dict[str, NDArray[np.generic]]
-_SUM_UNIT = 512.0
+_MOST = 127  # the largest feature
 
 
-def freeze(
-    net: ContextNet, mixture: Mixture, codebooks: Mapping[str, tuple[int, NDArray[np.float32]]]
-) -> Arrays:
-    """All tensors of a weights file.
-
-    Parameters
-    ----------
-    net, mixture : modules
-        Trained; averaged weights.
-    codebooks : mapping of sensor name to (first entry, covariances)
-    """
-    arrays: Arrays = {}
-    with torch.no_grad():
-        for i, level in enumerate(net.levels):
-            _freeze_modules(level, f"level{i}", arrays)
-        _freeze_modules(net.low, "low", arrays)
-        for i, rows in enumerate(((0,), (1,), (2, 3, 4))):
-            _freeze_condition(net.level(i).condition, f"level{i}.condition", rows, arrays)
-        _freeze_condition(net.low.condition, "low.condition", (5,), arrays)
-        tables, offsets = tabulate(mixture)
-    arrays |= {f"tables.{name}": array for name, array in tables.to_arrays().items()}
-    arrays["offsets"] = offsets
-    arrays |= _features() | _rates()
-    for name, (first, covariances) in codebooks.items():
-        arrays[f"codebook.{name}"] = covariances.astype(np.float32)
-        arrays[f"codebook.first.{name}"] = np.array(first, np.int32)
-    return arrays
-
-
-def _freeze_modules(module: nn.Module, name: str, arrays: Arrays) -> None:
-    """Every convolution below ``module``: int8 weights, exponents, biases in 1/512."""
-    for path, layer in module.named_modules():
-        if isinstance(layer, Conv):
-            whole, scale = layer.scaled()
-            key = f"{name}.{path}"
-            arrays[f"{key}.weight"] = whole.numpy().astype(np.int8)
-            arrays[f"{key}.shift"] = -np.rint(np.log2(scale.flatten().numpy())).astype(np.int8)
-            if layer.bias is not None:
-                bias = torch.round(layer.bias * _SUM_UNIT)
-                arrays[f"{key}.bias"] = bias.numpy().astype(np.int32)
-
-
-def _freeze_condition(
-    condition: Condition, name: str, levels: tuple[int, ...], arrays: Arrays
-) -> None:
-    """Conditioning as tables over the rate index, the entry and the number of bands."""
-    rate = torch.arange(MAX_RATE_INDEX + 1, dtype=torch.float32)
-    zero = torch.zeros(len(rate), dtype=torch.int64)
-    tables, entries = [], []
-    for level in levels:
-        every = condition(rate, level, zero, zero)[:, :, 0, 0]
-        tables.append(every - condition.entry[level][0] - condition.count[0])
-        entries.append(condition.entry[level])
-    for part, value in (("rate", torch.stack(tables)), ("entry", torch.stack(entries)),
-                        ("count", condition.count)):  # fmt: skip
-        whole = torch.round(value.detach() * _SUM_UNIT).clamp(-32768, 32767)
-        arrays[f"{name}.{part}"] = whole.numpy().astype(np.int16)
-
-
-def _features() -> Arrays:
-    """Companding: table of magnitudes 0 to 1023, and where each output value begins."""
-    unit, most = network.FEATURE_UNIT, int(network.FEATURE_MAX * network.FEATURE_UNIT)
-    table = np.minimum(np.rint(np.arcsinh(1.5 * np.arange(1024)) * unit), most)
-    limits = np.sinh((np.arange(1, most + 1) - 0.5) / unit) / 1.5
+def companding() -> Arrays:
+    """About 16 asinh(1.5 x) of whole numbers and of eighths; edges of eighths of an octave."""
+    x = np.arange(1024)
+    eighths = np.arange(1024 * LOW_UNITS) / LOW_UNITS
+    edges = 256 * 2.0 ** ((np.arange(1, SCALE_EIGHTHS) + SCALE_OFFSET - 0.5) / 8)
     return {
-        "features.companded": table.astype(np.uint8),
-        "features.limits": limits.astype(np.float32),
+        "features.integers": _companded(x),
+        "features.eighths": _companded(eighths),
+        "features.scales": np.ceil(edges).astype(np.int32),
     }
 
 
-def _rates() -> Arrays:
-    """Constants that depend on the rate index or the level."""
-    index = np.arange(MAX_RATE_INDEX + 1)
-    step = 2.0 ** (index / 16)  # (R,)
-    raw = np.stack([steps(int(r)) for r in index]) / STEP_UNIT  # (R, 6, 3)
-    level = np.arange(5)
-    norm = GAIN ** (2.0 * (level + 1))  # what the raw low-pass under a level lacks
-    fraction = 2.0**-12  # spectral components are in units of 2^-12
-    contrast = fraction * norm / 9 / step[:, None]
-    pixels = 2.0 ** (level + 1)  # the orthonormal low-pass in units of pixels
-    bright = fraction * norm * network.FEATURE_UNIT / (objective.LEVEL_UNIT * pixels)
-    change = fraction * norm / (objective.CHANGE_UNIT * pixels)
-    low = raw[:, 5, 0] * norm[4] / objective.LOW_UNIT
-    return {
-        "rates.contrast": contrast.astype(np.float32),
-        "rates.inverse_step": (fraction / raw[:, :5]).astype(np.float32),
-        "rates.bright": bright.astype(np.float32),
-        "rates.change": change.astype(np.float32),
-        "rates.low": low,
-        "rates.low_scale": np.rint(-8 * np.log2(low)).astype(np.int16),
-        "rates.low_unit": np.array(fraction * norm[4] / objective.LOW_UNIT),
-    }
+def _companded(x: NDArray[np.integer] | NDArray[np.floating]) -> NDArray[np.int8]:
+    return np.minimum(np.rint(16 * np.arcsinh(1.5 * x)), _MOST).astype(np.int8)
 
 
 def tabulate(mixture: Mixture) -> tuple[Tables, NDArray[np.int8]]:
@@ -122,13 +40,15 @@ def tabulate(mixture: Mixture) -> tuple[Tables, NDArray[np.int8]]:
     Returns
     -------
     tables : Tables
+        Rows of the mixture, the same limited to -1, 0, 1, rows of binary digits: see
+        :mod:`tec_numcodecs.models.mini.refining`.
     offsets : int8 array (rows, 7)
         Centroids of symbols -3 to 3 within their intervals, in 64ths, for plain rounding.
     """
     shapes = torch.arange(mixture_rows.SHAPES) / (mixture_rows.SHAPES - 1)
     log_ratio, logit = (x.detach().double().numpy() for x in mixture.parts(shapes))
     wide = 1 / (1 + np.exp(-logit))
-    pmfs, minimum, offsets = [], [], []
+    pmfs, ternary, minimum, offsets = [], [], [], []
     for row in mixture_rows.all_rows():
         scales = 2.0 ** (row.scale / 8) * np.array([1.0, math.exp(log_ratio[row.shape])])
         weights = np.array([1 - wide[row.shape], wide[row.shape]])
@@ -141,7 +61,24 @@ def tabulate(mixture: Mixture) -> tuple[Tables, NDArray[np.int8]]:
         pmfs.append(np.append(mass[keep], max(1 - mass[keep].sum(), 2.0**-16)))
         minimum.append(int(symbols[keep[0]]))
         offsets.append(_centroids(mean, scales, weights))
-    return Tables.from_pmfs(pmfs, minimum), np.array(offsets, np.int8)
+        near = _mass(np.arange(-1, 2), mean, scales, weights) + 2.0**-20
+        ternary.append(np.append(near / near.sum(), 2.0**-16))
+    digits = _digits(log_ratio, wide)
+    minimum += [-1] * len(ternary) + [0] * len(digits)
+    return Tables.from_pmfs(pmfs + ternary + digits, minimum), np.array(offsets, np.int8)
+
+
+def _digits(log_ratio: NDArray[np.float64], wide: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Binary digits of magnitudes 2 m or 2 m + 1, by m, scale and shape, mean zero."""
+    rows = []
+    for m in range(1, MAGNITUDES + 1):
+        for scale in range(mixture_rows.SCALE_MIN, mixture_rows.SCALE_RAW):
+            for shape in range(mixture_rows.SHAPES):
+                scales = 2.0 ** (scale / 8) * np.array([1.0, math.exp(log_ratio[shape])])
+                weights = np.array([1 - wide[shape], wide[shape]])
+                mass = _mass(np.array([2 * m, 2 * m + 1]), 0.0, scales, weights) + 2.0**-20
+                rows.append(np.append(mass / mass.sum(), 2.0**-16))
+    return rows
 
 
 def _mass(

@@ -1,36 +1,95 @@
-"""From a checkpoint to a weights file: ``python -m tec_numcodecs.training.freeze``.
+"""From checkpoints to a weights file, and a weights file to begin with.
 
-Whole-number networks and tables, reconstruction offsets measured on the training scenes, and with
-``--register`` the entry among the bundled weights.
+One file holds the whole family but `fp`: transform and linear rule as `fp` has them, the networks
+of `elic`, `tt` and `flextec` in whole numbers, tables, reconstruction offsets.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tec_numcodecs.models.base import Cube, Geometry, Rate
-from tec_numcodecs.options import set_options
+from tec_numcodecs.models.mini.refining import PASSES
 from tec_numcodecs.training import data
 from tec_numcodecs.training.calibrate import fit_offsets
-from tec_numcodecs.training.codebooks import read_codebooks
-from tec_numcodecs.training.export import freeze
-from tec_numcodecs.training.likelihood import Mixture
-from tec_numcodecs.training.loop import load_state
-from tec_numcodecs.training.network import ContextNet
-from tec_numcodecs.weights import files
+from tec_numcodecs.training.export import companding, tabulate
+from tec_numcodecs.training.perceptrons import PHASES, Family
+from tec_numcodecs.weights import files, registry
 
+Arrays = dict[str, NDArray[np.generic]]
 _BUNDLED = Path(files.__file__).parent
 _SIZE = 192
-_ROUNDS = 2
+#: Prefix of the networks of each model.
+PREFIX = {"elic": "elic", "tt": "tt", "flextec": "flex"}
 
 
-def samples(
+def make_family(model: str, width: int) -> Family:
+    """Untrained networks of a model."""
+    return Family(width, model != "elic", PHASES * PASSES if model == "flextec" else PHASES)
+
+
+def untrained(width: int = 8) -> Arrays:
+    """Weights whose networks know the linear rule of `fp` and nothing else."""
+    base = files.load_unchecked(registry.locate(registry.resolve("mini", "fp")))
+    torch.manual_seed(0)
+    elic = make_family("elic", width)
+    arrays: Arrays = dict(base) | companding() | elic.freeze("elic") | elic.mixture.freeze()
+    for model in ("tt", "flextec"):
+        family = make_family(model, width)
+        family.start_from(elic)
+        arrays |= family.freeze(PREFIX[model])
+    arrays |= tables(elic)
+    middle = [round(32 - 32 / (1 << (PASSES - 1 - number)) - 5) for number in range(PASSES)]
+    return arrays | {"flex.offsets": np.repeat(np.array(middle, np.int8)[:, None], 3, axis=1)}
+
+
+def tables(family: Family) -> Arrays:
+    """Tables of a family's mixture, and the offsets that it implies."""
+    rows, offsets = tabulate(family.mixture)
+    named: Arrays = {f"tables.{name}": value for name, value in rows.to_arrays().items()}
+    return named | {"offsets": offsets}
+
+
+def read_family(model: str, path: Path) -> Family:
+    """The best weights of a checkpoint."""
+    state = torch.load(path, weights_only=True)["best"]
+    family = make_family(model, state["networks.0_0.second.bias"].shape[0])
+    family.load_state_dict(state)
+    return family
+
+
+def freeze(start: Mapping[str, NDArray[np.generic]], checkpoints: Mapping[str, Path]) -> Arrays:
+    """Put the networks of checkpoints into the arrays of a weights file.
+
+    With new networks of `elic` come new tables; networks of the others that were fitted to the old
+    ones go on with them as well as they can.
+    """
+    arrays: Arrays = dict(start)
+    for model, path in checkpoints.items():
+        family = read_family(model, path)
+        arrays |= family.freeze(PREFIX[model])
+        if model == "elic":
+            arrays |= tables(family) | family.mixture.freeze()
+    return arrays
+
+
+def calibrate(arrays: Arrays, scenes: list[data.Scene], crops: int, rounds: int = 2) -> Arrays:
+    """Measure reconstruction offsets on training scenes."""
+    family = Family(8, False)
+    family.mixture.thaw(arrays)
+    implied = tables(family)["offsets"]
+    for turn in range(rounds):
+        arrays = arrays | fit_offsets(arrays, implied, _samples(scenes, crops, turn))
+    return arrays
+
+
+def _samples(
     scenes: list[data.Scene], count: int, seed: int
 ) -> Iterator[tuple[Cube, Geometry, Rate]]:
     """Random crops of the scenes at random rates."""
@@ -43,46 +102,14 @@ def samples(
         size = min(_SIZE, *scene.data.shape[2:])
         y, x = (rng.integers(n - size + 1) for n in scene.data.shape[2:])
         cube = scene.data[date : date + 1, :, y : y + size, x : x + size].astype(np.int32)
-        yield (
-            cube,
-            Geometry(cube.shape, scene.sensor, scene.bands),
-            Rate(int(rng.integers(60, 205))),
-        )
+        rate = Rate(int(rng.integers(60, 205)))
+        yield cube, Geometry(cube.shape, scene.sensor, scene.bands), rate
 
 
-def main() -> None:
-    """Freeze a checkpoint."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="directory with MANIFEST.tsv")
-    parser.add_argument("--codebooks", help="weights file to take them from; default: bundled")
-    parser.add_argument("--crops", type=int, default=150, help="for the reconstruction offsets")
-    parser.add_argument("--out", type=Path, default=_BUNDLED / "mini-context.safetensors")
-    parser.add_argument("--register", metavar="ID", help="make it the bundled weights")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    net, mixture = ContextNet(), Mixture()
-    load_state(net, mixture, torch.load(arguments.checkpoint, weights_only=True)["averaged"])
-    arrays = freeze(net, mixture, read_codebooks(arguments.codebooks))
-    scenes = data.read_directory(arguments.data, "train")
-    implied = arrays["offsets"]
-    with set_options(threads=1):
-        for turn in range(_ROUNDS):
-            measured = fit_offsets(arrays, implied, samples(scenes, arguments.crops, turn))
-            arrays = arrays | {"offsets": measured}
-    digest = files.save(arguments.out, arrays)
-    if arguments.register:
-        _register(arguments.register, arguments.out, digest)
-
-
-def _register(name: str, path: Path, digest: str) -> None:
+def register(name: str, path: Path, digest: str) -> None:
     """Name the file in the list of bundled weights."""
     listing = _BUNDLED / "bundled.json"
     bundled = json.loads(listing.read_text())
-    for model in ("elic", "tt", "flextec"):
+    for model in PREFIX:
         bundled["mini"][model] = {"id": name, "file": path.name, "sha256": digest}
     listing.write_text(json.dumps(bundled, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

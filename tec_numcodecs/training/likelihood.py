@@ -9,9 +9,12 @@ for all. A third, very wide part of weight 2^-16 stands for the escape of the en
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 #: Range and resolution of the three numbers in the tables.
@@ -60,6 +63,18 @@ class Mixture(nn.Module):
             torch.tensor([1.2, 0.6])
         )  # ln ratio = softplus(a t + b t^2) - ln 2
         self.weight = nn.Parameter(torch.tensor([-1.0, 0.5]))  # logit of the wide part
+
+    def freeze(self) -> dict[str, NDArray[np.generic]]:
+        """The numbers themselves, to go on from; readers use tables made of them."""
+        both = torch.cat((self.ratio, self.weight)).detach()
+        return {"training.mixture": both.numpy().astype(np.float32)}
+
+    def thaw(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Undo :meth:`freeze`."""
+        both = torch.from_numpy(np.array(arrays["training.mixture"], np.float32))
+        with torch.no_grad():
+            self.ratio.copy_(both[:2])
+            self.weight.copy_(both[2:])
 
     def parts(self, shape: Tensor) -> tuple[Tensor, Tensor]:
         """ln ratio and logit of the wide part's weight."""

@@ -55,6 +55,21 @@ def cases():
     yield "lossless-float32", reflectance[:1, :, :9], {
         "max_error": 0, "bands": FOUR, "units": "reflectance",
     }  # fmt: skip
+    three = scene[:3, :, 100:133, 60:107]
+    yield "elic-uint16-nodata", holes, {"model": "elic", "lam": 20}
+    yield "elic-fine", small[:1, :, :17, :23], {"model": "elic", "lam": 60_000}
+    yield "elic-float32-bound", reflectance, {
+        "model": "elic", "max_error": 0.01, "bands": FOUR, "units": "reflectance",
+    }  # fmt: skip
+    yield "elic-l1c", np.concatenate([small, small[:, :1]], 1), {
+        "model": "elic", "lam": 20, "sensor": "sentinel-2-l1c",
+    }  # fmt: skip
+    yield "tt-three-dates", three, {"model": "tt", "lam": 50}
+    yield "tt-int16", three[:, [1, 2, 3, 7]].astype(np.int16), {
+        "model": "tt", "lam": 700, "bands": FOUR,
+    }  # fmt: skip
+    yield "flextec-all", small, {"model": "flextec", "lam": 100}
+    yield "flextec-some", four, {"model": "flextec", "lam": 100, "quality": 7, "bands": FOUR}
     yield "empty", np.zeros((4, 12, 256, 256), np.uint16), {"lam": 20}
     signed = (four[:, :, :30, :41].astype(np.int32) - 9000).astype(">i2")
     signed[np.random.default_rng(0).random(signed.shape) < 0.02] = -32768  # another in each band

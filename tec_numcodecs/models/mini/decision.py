@@ -64,10 +64,13 @@ class Decider:
     ----------
     prior : Prior
     rate_index : int
+    lagrangian : float
+        Squared steps that a bit is worth.
     """
 
-    def __init__(self, prior: Prior, rate_index: int) -> None:
+    def __init__(self, prior: Prior, rate_index: int, lagrangian: float = LAGRANGIAN) -> None:
         self._prior = prior
+        self._lagrangian = lagrangian
         self._octave = rate_index // 16
         self._steps = steps(rate_index)
         self._bits = prior.magnitude_bits  # (R, count)
@@ -159,11 +162,11 @@ class Decider:
         raw = frozen.raw_bits(scale)
         nearest = np.floor(points.value + 0.5).astype(np.int32)
         best = np.zeros_like(nearest)
-        zero = points.weight * points.value**2 + LAGRANGIAN * self._bits[rows, 0]
+        zero = points.weight * points.value**2 + self._lagrangian * self._bits[rows, 0]
         cost = zero
         for candidate in (nearest, nearest - 1):
             error = points.weight * (points.value - candidate) ** 2
-            price = error + LAGRANGIAN * _at(self._bits, rows, candidate, raw)
+            price = error + self._lagrangian * _at(self._bits, rows, candidate, raw)
             better = price < cost
             best = np.where(better, candidate, best)
             cost = np.where(better, price, cost)
@@ -171,7 +174,9 @@ class Decider:
         moved = frozen.shifted_sums(sums, shift)
         flags = self._flag_bits[self._prior.rows_of_flags(self._octave, plane, moved)]
         area = _areas(shape)
-        toll = LAGRANGIAN * (area * self._zero_bits(plane, moved, area) + flags[:, 1] - flags[:, 0])
+        toll = self._lagrangian * (
+            area * self._zero_bits(plane, moved, area) + flags[:, 1] - flags[:, 0]
+        )
         earned = np.bincount(points.block, weights=zero - cost, minlength=sums.size)
         return np.where((earned > toll)[points.block], best, 0).astype(np.int32)
 

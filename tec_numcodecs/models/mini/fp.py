@@ -84,6 +84,11 @@ class MiniFP(Model):
             self._transforms[key] = Transform(codebook, geometry.bands)
         return self._transforms[key]
 
+    def _entry_stage(self, entries: NDArray[np.uint8]) -> Stage:
+        symbols = entries.ravel().astype(np.int32)
+        rows = np.full(symbols.shape, rans.UNIFORM + _ENTRY_BITS, np.int32)
+        return symbols, rows, self._prior.tables
+
     def _walk(
         self, geometry: Geometry, rate: Rate, code: frozen.PlaneCoder
     ) -> tuple[Int32Array, tuple[Int32Array, ...]]:
@@ -95,8 +100,8 @@ class MiniFP(Model):
     def _analyse(self, cube: Cube, geometry: Geometry, rate: Rate) -> Latents:
         coefficients = self._transform(geometry).forward(cube, rate.index)
         decider = Decider(self._prior, rate.index)
-        writer = PlaneWriter(self._prior, geometry.shape[1], rate.index // 16)
-        writer.stages.append(_entry_stage(coefficients.entries))
+        writer = PlaneWriter(self._prior, Shifts(geometry.shape[1]), rate.index // 16)
+        writer.stages.append(self._entry_stage(coefficients.entries))
         low = decider.low(coefficients.low)
         residuals = frozen.predict_low(low)
 
@@ -111,31 +116,20 @@ class MiniFP(Model):
 
         _, detail = self._walk(geometry, rate, choose)
         q = Coefficients(low, detail, coefficients.entries)
-        return _latents(geometry, rate, q, writer.shifts, {"stages": writer.stages})
+        return latents_of(geometry, rate, q, writer.shifts, {"stages": writer.stages})
 
     def _encode(self, latents: Latents) -> bytes:
         stages: list[Stage] = latents.state.get("stages") or self._stages_of(latents)
-        tables = self._prior.tables
-        encoder = rans.Encoder()
-        for symbols, rows in stages:
-            encoder.push(symbols, rows, tables)
-        payload = encoder.finish()
-        decoder = rans.Decoder(payload)
-        for symbols, rows in stages:
-            if not np.array_equal(decoder.pull(rows, tables), symbols):
-                raise CorruptChunk(
-                    "a stream that does not decode to what was encoded",
-                    fix="memory or processor of this machine are at fault: nothing was written",
-                )
-        decoder.finish()
-        return payload
+        return write_stages(stages)
 
     def _stages_of(self, latents: Latents) -> list[Stage]:
         """Symbols and rows of latents that did not come from this process's analysis."""
         q: Coefficients = latents.state["q"]
         shifts: Shifts = latents.state["shifts"]
-        writer = PlaneWriter(self._prior, latents.geometry.shape[1], latents.rate.index // 16)
-        writer.stages.append(_entry_stage(q.entries))
+        writer = PlaneWriter(
+            self._prior, Shifts(latents.geometry.shape[1]), latents.rate.index // 16
+        )
+        writer.stages.append(self._entry_stage(q.entries))
 
         def visit(plane: Plane, scale: Int32Array, values: Int32Array) -> None:
             shift = shifts.values[plane.level, plane.component, plane.orientation]
@@ -149,7 +143,7 @@ class MiniFP(Model):
     def _decode(self, payload: bytes, geometry: Geometry, rate: Rate) -> Latents:
         decoder = rans.Decoder(payload)
         entries = self._read_entries(decoder, geometry)
-        reader = PlaneReader(decoder, self._prior, geometry.shape[1], rate.index // 16)
+        reader = PlaneReader(decoder, self._prior, Shifts(geometry.shape[1]), rate.index // 16)
         placer = Placer(self._prior, geometry, rate)
 
         def read(plane: Plane, scale: Int32Array) -> Int32Array:
@@ -160,7 +154,7 @@ class MiniFP(Model):
         residuals, detail = self._walk(geometry, rate, read)
         decoder.finish()
         q = Coefficients(frozen.restore_low(residuals), detail, entries)
-        return _latents(geometry, rate, q, reader.shifts, {"coefficients": placer.finish(q)})
+        return latents_of(geometry, rate, q, reader.shifts, {"coefficients": placer.finish(q)})
 
     def _read_entries(self, decoder: rans.Decoder, geometry: Geometry) -> NDArray[np.uint8]:
         rows = np.full(geometry.shape[0] * (LOW + 1), rans.UNIFORM + _ENTRY_BITS, np.int32)
@@ -200,12 +194,24 @@ class MiniFP(Model):
         self._walk(latents.geometry, latents.rate, known)
 
 
-def _entry_stage(entries: NDArray[np.uint8]) -> Stage:
-    symbols = entries.ravel().astype(np.int32)
-    return symbols, np.full(symbols.shape, rans.UNIFORM + _ENTRY_BITS, np.int32)
+def write_stages(stages: Sequence[Stage]) -> bytes:
+    """Code stages, and see that the bytes decode to them."""
+    encoder = rans.Encoder()
+    for symbols, rows, tables in stages:
+        encoder.push(symbols, rows, tables)
+    payload = encoder.finish()
+    decoder = rans.Decoder(payload)
+    for symbols, rows, tables in stages:
+        if not np.array_equal(decoder.pull(rows, tables), symbols):
+            raise CorruptChunk(
+                "a stream that does not decode to what was encoded",
+                fix="memory or processor of this machine are at fault: nothing was written",
+            )
+    decoder.finish()
+    return payload
 
 
-def _latents(
+def latents_of(
     geometry: Geometry, rate: Rate, q: Coefficients, shifts: Shifts, state: dict[str, Any]
 ) -> Latents:
     """Latents whose symbols are codebook entries, shifts, low-pass and levels 4 to 0."""

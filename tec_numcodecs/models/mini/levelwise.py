@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.mini import klt, lifting
-from tec_numcodecs.models.mini.contextnet import spectral_rows
-from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, LEVELS, STEP_UNIT
+from tec_numcodecs.models.mini.quantiser import LEVELS
 from tec_numcodecs.models.mini.signs import component_signs
 from tec_numcodecs.models.mini.transform import PLANE_LIMIT, Codebook, Entries, Transform
 
 Int32Array = NDArray[np.int32]
+#: Rows of spectral transforms are used in units of 2^-12.
+SPECTRAL_BITS = 12
 
 
 class LevelTransform(Transform):
@@ -37,16 +37,12 @@ class LevelTransform(Transform):
         signs = self.signs[entries, level]  # (N, C)
         return components * signs.reshape(*signs.shape, *([1] * (components.ndim - 2)))
 
-    def to_bands(
-        self, components: Int32Array, entries: Entries, level: int
-    ) -> Int32Array:
+    def to_bands(self, components: Int32Array, entries: Entries, level: int) -> Int32Array:
         """Components to bands: int32 (N, C, ...), clipped."""
         out = super().to_bands(self.align(components, entries, level), entries, level)
         return np.clip(out, -PLANE_LIMIT, PLANE_LIMIT, out=out)
 
-    def to_components(
-        self, bands: Int32Array, entries: Entries, level: int
-    ) -> Int32Array:
+    def to_components(self, bands: Int32Array, entries: Entries, level: int) -> Int32Array:
         """Bands to components: int32 (N, C, ...)."""
         return self.align(super().to_components(bands, entries, level), entries, level)
 
@@ -83,31 +79,6 @@ def merge_level(planes: Int32Array, bands: Int32Array, size: tuple[int, int]) ->
     return np.clip(merged, -PLANE_LIMIT, PLANE_LIMIT, out=merged).reshape(n, c, *size)
 
 
-def rescale(q: Int32Array, offset: Int32Array | None, step: NDArray[np.int64]) -> Int32Array:
-    """Integers to coefficients.
-
-    Parameters
-    ----------
-    q : int32 array
-    offset : int32 array, optional
-        Where the reconstruction lies in the interval, in 64ths of a step; ignored where the step
-        is one.
-    step : int64 array, broadcastable
-        In sixteenths of a DN.
-
-    Raises
-    ------
-    CorruptChunk
-        If a coefficient is larger than the transform allows.
-    """
-    value = q.astype(np.int64) * 64
-    if offset is not None:
-        value += np.where(step == STEP_UNIT, 0, offset)
-    value = (value * step + 512) >> 10
-    peak = int(np.abs(value).max(initial=0))
-    if peak > COEFFICIENT_LIMIT:
-        raise CorruptChunk(f"a coefficient of {peak} DN", allowed=f"up to {COEFFICIENT_LIMIT}")
-    return value.astype(np.int32)
-
-
-__all__ = ["LevelTransform", "merge_level", "rescale"]
+def spectral_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Orthonormal rows as whole numbers in units of 2^-12."""
+    return np.rint(rows * (1 << SPECTRAL_BITS))

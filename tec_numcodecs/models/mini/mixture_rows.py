@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+Int32Array = NDArray[np.int32]
+Float32Array = NDArray[np.float32]
 
 #: Eighths of an octave: the smallest and the largest log2 of a scale, and where raw bits begin.
 SCALE_MIN, SCALE_MAX, SCALE_RAW = -36, 104, 32
@@ -58,57 +59,49 @@ def _first_rows() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 
 @dataclass(frozen=True)
 class Choice:
-    """Rows and what surrounds them, int32 tensors of one shape.
+    """Rows and what surrounds them, int32 arrays (P,).
 
     Attributes
     ----------
-    row : Tensor
-    base : Tensor
+    row : int32 array
+    base : int32 array
         Subtracted from a coefficient to give the symbol.
-    raw : Tensor
+    raw : int32 array
         Low bits of the symbol that are stored raw.
     """
 
-    row: Tensor
-    base: Tensor
-    raw: Tensor
+    row: Int32Array
+    base: Int32Array
+    raw: Int32Array
 
 
-class RowChooser:
-    """Turns network outputs into rows.
+def choose(mean: Float32Array, scale: Float32Array, shape: Float32Array) -> Choice:
+    """Choose rows.
 
     Parameters
     ----------
-    device : torch.device
+    mean, scale, shape : float32 arrays (P,) of whole numbers
+        Mean in sixteenths, any size below 2^23; scale in eighths of an octave; shape. The last
+        two are clipped here.
     """
+    whole = np.floor((mean + MEANS / 2) * (1 / MEANS))
+    part = (mean - whole * MEANS).astype(np.int32) + MEANS // 2  # 0 .. 15
+    index = np.clip(scale, SCALE_MIN, SCALE_MAX).astype(np.intp) - SCALE_MIN
+    packed = _PACKED[index]
+    merged = (packed >> 16) & 15
+    place = np.clip(shape, 0, SHAPES - 1).astype(np.int32) * (MEANS >> merged)
+    return Choice(
+        (packed & 0xFFFF) + place + (part >> merged), whole.astype(np.int32), packed >> 20
+    )
 
-    def __init__(self, device: torch.device) -> None:
-        first, merged = _first_rows()
-        octave = np.arange(SCALE_MIN, SCALE_MAX + 1)
-        raw = np.where(octave >= SCALE_RAW, (octave - SCALE_RAW) // 8 + 1, 0)
-        reduced = octave - 8 * raw - SCALE_MIN
-        packed = first[reduced] | (merged[reduced] << 16) | (raw << 20)
-        self._table = torch.as_tensor(packed.astype(np.int32), device=device)
 
-    def __call__(self, mean: Tensor, scale: Tensor, shape: Tensor) -> Choice:
-        """Choose rows.
+def _pack() -> Int32Array:
+    """First row, bits of the mean that it merges and raw bits, by scale."""
+    first, merged = _first_rows()
+    octave = np.arange(SCALE_MIN, SCALE_MAX + 1)
+    raw = np.where(octave >= SCALE_RAW, (octave - SCALE_RAW) // 8 + 1, 0)
+    reduced = octave - 8 * raw - SCALE_MIN
+    return (first[reduced] | (merged[reduced] << 16) | (raw << 20)).astype(np.int32)
 
-        Parameters
-        ----------
-        mean, scale, shape : float32 tensors of whole numbers
-            Mean in sixteenths, any size below 2^23; scale in eighths of an octave; shape. The
-            last two are clipped here.
-        """
-        whole = mean.add(MEANS / 2).mul_(1 / MEANS).floor_()
-        part = (mean - whole * MEANS).add_(MEANS / 2).to(torch.int32)  # 0 .. 15
-        index = scale.clamp(SCALE_MIN, SCALE_MAX).sub_(SCALE_MIN).to(torch.int64)
-        packed = self._table[index]
-        merged = (packed >> 16) & 15
-        place = (
-            shape.clamp(0, SHAPES - 1)
-            .to(torch.int32)
-            .mul_(torch.bitwise_right_shift(MEANS, merged))
-        )
-        row = (packed & 0xFFFF) + place + (part >> merged)
-        raw = packed >> 20
-        return Choice(row, whole.to(torch.int32), raw)
+
+_PACKED = _pack()

@@ -18,68 +18,94 @@ from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, dequantise, s
 from tec_numcodecs.models.mini.transform import LOW, Coefficients, subband_sizes
 
 Int32Array = NDArray[np.int32]
-#: Symbols and their table rows, (n,) each, as the entropy coder takes them.
-Stage = tuple[Int32Array, Int32Array]
+#: Symbols, their table rows, (n,) each, and the tables, as the entropy coder takes them.
+Stage = tuple[Int32Array, Int32Array, rans.Tables]
 
 
 class Shifts:
-    """Shift of each plane of a chunk: how far its magnitudes lie off what the rule expects."""
+    """Shift of each plane of a chunk: how far its magnitudes lie off what the rule expects.
 
-    def __init__(self, components: int) -> None:
+    Parameters
+    ----------
+    components : int
+    followed : Shifts, optional
+        Those of another date, under which these are coded.
+    """
+
+    def __init__(self, components: int, followed: Shifts | None = None) -> None:
         self.values = np.zeros((LOW + 1, components, 3), np.int32)
+        self._followed = followed
 
     def before(self, plane: Plane) -> int:
-        """Shift of the component before, under which a shift is coded; 0 for the first."""
+        """Shift under which a shift is coded: of the component before, 0 for the first."""
+        if self._followed is not None:
+            return self._followed.of(plane)
         if plane.component == 0:
             return 0
         return int(self.values[plane.level, plane.component - 1, plane.orientation])
+
+    def of(self, plane: Plane) -> int:
+        """Shift of a plane that is recorded."""
+        return int(self.values[plane.level, plane.component, plane.orientation])
 
     def set(self, plane: Plane, shift: int) -> None:
         """Record the shift of a plane."""
         self.values[plane.level, plane.component, plane.orientation] = shift
 
 
-class PlaneWriter:
-    """Collects the stages of a chunk."""
+class OutlineWriter:
+    """Collects the stages of a chunk: of each plane its shift and block flags."""
 
-    def __init__(self, prior: Prior, components: int, octave: int) -> None:
+    def __init__(self, prior: Prior, shifts: Shifts, octave: int) -> None:
         self.stages: list[Stage] = []
-        self.shifts = Shifts(components)
+        self.shifts = shifts
         self._prior = prior
         self._octave = octave
 
-    def write(self, plane: Plane, scale: Int32Array, q: Int32Array, shift: int) -> None:
-        """Add one plane: expected magnitudes before the shift and integers, (N, h, w) each."""
+    def outline(
+        self, plane: Plane, scale: Int32Array, shift: int, flags: NDArray[np.bool_]
+    ) -> None:
+        """Add shift and flags of one plane; expected magnitudes before the shift, (N, h, w)."""
+        tables = self._prior.tables
         row = self._prior.row_of_shift(self._octave, self.shifts.before(plane))
-        self.stages.append((np.array([shift], np.int32), np.array([row], np.int32)))
+        self.stages.append((np.array([shift], np.int32), np.array([row], np.int32), tables))
         self.shifts.set(plane, shift)
-        flags = block_sum(q != 0) > 0
         sums = frozen.shifted_sums(block_sum(scale), shift)
         rows = self._prior.rows_of_flags(self._octave, plane, sums)
-        self.stages.append((flags.ravel().astype(np.int32), rows))
+        self.stages.append((flags.ravel().astype(np.int32), rows, tables))
+
+
+class PlaneWriter(OutlineWriter):
+    """Collects the stages of a chunk, symbols and raw low bits among them."""
+
+    def write(self, plane: Plane, scale: Int32Array, q: Int32Array, shift: int) -> None:
+        """Add one plane: expected magnitudes before the shift and integers, (N, h, w) each."""
+        flags = block_sum(q != 0) > 0
+        self.outline(plane, scale, shift, flags)
         if not flags.any():
             return
+        tables = self._prior.tables
         coded = spread_blocks(flags, *q.shape[1:])
         inside, scale = q[coded], frozen.shifted(scale[coded], shift)
         raw = frozen.raw_bits(scale).astype(np.int32)
-        self.stages.append((inside >> raw, self._prior.rows_of(self._octave, plane, scale)))
+        self.stages.append((inside >> raw, self._prior.rows_of(self._octave, plane, scale), tables))
         partly = raw > 0
         if partly.any():
             low_bits = inside[partly] & ((1 << raw[partly]) - 1)
-            self.stages.append((low_bits, rans.UNIFORM + raw[partly]))
+            self.stages.append((low_bits, rans.UNIFORM + raw[partly], tables))
 
 
 class PlaneReader:
     """Undoes :class:`PlaneWriter`, plane by plane."""
 
-    def __init__(self, decoder: rans.Decoder, prior: Prior, components: int, octave: int) -> None:
-        self.shifts = Shifts(components)
+    def __init__(self, decoder: rans.Decoder, prior: Prior, shifts: Shifts, octave: int) -> None:
+        self.shifts = shifts
         self._decoder = decoder
         self._prior = prior
         self._octave = octave
 
-    def read(self, plane: Plane, scale: Int32Array) -> tuple[Int32Array, Int32Array]:
-        """Integers (N, h, w) of a plane, and its expected magnitudes after the shift.
+    def outline(self, plane: Plane, scale: Int32Array) -> tuple[int, NDArray[np.bool_]]:
+        """Shift of a plane and its flags (N, blocks down, blocks across).
 
         Raises
         ------
@@ -93,14 +119,24 @@ class PlaneReader:
             raise CorruptChunk(f"a shift of {shift}", allowed=f"up to {frozen.SHIFT_LIMIT}")
         self.shifts.set(plane, shift)
         sums = frozen.shifted_sums(block_sum(scale), shift)
-        scale = frozen.shifted(scale, shift)
-        q = np.zeros(scale.shape, np.int32)
         rows = self._prior.rows_of_flags(self._octave, plane, sums)
         flags = self._decoder.pull(rows, tables)
         if flags.min() < 0 or flags.max() > 1:
             raise CorruptChunk("a block flag that is neither 0 nor 1")
-        if flags.any():
-            blocks = flags.reshape(block_shape(scale.shape)) != 0
+        return shift, flags.reshape(block_shape(scale.shape)) != 0
+
+    def read(self, plane: Plane, scale: Int32Array) -> tuple[Int32Array, Int32Array]:
+        """Integers (N, h, w) of a plane, and its expected magnitudes after the shift.
+
+        Raises
+        ------
+        CorruptChunk
+            If a symbol is one that no encoder writes.
+        """
+        shift, blocks = self.outline(plane, scale)
+        scale = frozen.shifted(scale, shift)
+        q = np.zeros(scale.shape, np.int32)
+        if blocks.any():
             coded = spread_blocks(blocks, *scale.shape[1:])
             q[coded] = self._read_symbols(plane, scale[coded])
         return q, scale

@@ -149,6 +149,7 @@ def walk(
     sizes: list[tuple[int, int]],
     octave: int,
     code: PlaneCoder,
+    finest: int = 0,
 ) -> tuple[Int32Array, tuple[Int32Array, ...]]:
     """Visit all planes in coding order.
 
@@ -163,6 +164,8 @@ def walk(
         Of the rate index.
     code : callable
         See ``PlaneCoder``.
+    finest : int
+        Levels finer than this are not visited; their coefficients are zero.
 
     Returns
     -------
@@ -175,7 +178,7 @@ def walk(
     detail = tuple(np.zeros((n, c, 3, *sizes[level]), np.int32) for level in range(LEVELS))
     _visit_level(prior, LOW, octave, low, None, code)
     parent = None
-    for level in reversed(range(LEVELS)):
+    for level in reversed(range(finest, LEVELS)):
         parent = _visit_level(prior, level, octave, detail[level], parent, code)
     return low[:, :, 0], detail
 

@@ -133,9 +133,7 @@ class Transform:
         planes += self.mean[:, None, None]
         return planes
 
-    def to_components(
-        self, bands: Int32Array, entries: Entries, level: int
-    ) -> Int32Array:
+    def to_components(self, bands: Int32Array, entries: Entries, level: int) -> Int32Array:
         """Bands to components, (N, C, ...) each date by its own entry."""
         out = np.empty_like(bands)
         for date, entry in enumerate(entries):
@@ -145,9 +143,7 @@ class Transform:
             )
         return out
 
-    def to_bands(
-        self, components: Int32Array, entries: Entries, level: int
-    ) -> Int32Array:
+    def to_bands(self, components: Int32Array, entries: Entries, level: int) -> Int32Array:
         """Components to bands, (N, C, ...)."""
         out = np.empty_like(components)
         for date, entry in enumerate(entries):

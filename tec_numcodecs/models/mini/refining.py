@@ -1,0 +1,210 @@
+"""One pass of mini `flextec`: magnitudes become known to one more binary digit.
+
+Pass p (0 to 3) knows q to a precision of 2^d, d = 3 - p: sign(q) * (|q| >> d). The first pass
+codes that as `elic` codes its integers. The others know what the pass before knew: a coefficient
+that was zero is one of -1, 0, 1 now; of another's magnitude one binary digit is new. The networks
+see the pass before much as those of `tt` see an earlier date, and more: of all components and of
+the finer level.
+
+Table rows of the family: first the rows of the mixture, then as many that are limited to -1, 0, 1,
+then those of the binary digit, by magnitude before (1, 2, 3 and more), scale and shape.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tec_numcodecs.errors import CorruptChunk
+from tec_numcodecs.models.mini import mixture_rows
+from tec_numcodecs.models.mini.detail import Coding, DetailWalk, History, Networks, Visited
+from tec_numcodecs.models.mini.levelwise import LevelTransform
+from tec_numcodecs.models.mini.mixture_rows import Choice
+from tec_numcodecs.models.mini.prior import Plane
+from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, MAX_RATE_INDEX, STEP_UNIT
+from tec_numcodecs.models.mini.surroundings import Index, PassReference, Reference
+
+Int32Array = NDArray[np.int32]
+Float32Array = NDArray[np.float32]
+PASSES = 4
+#: Magnitudes before the last digit that have rows of their own.
+MAGNITUDES = 3
+_ROWS = len(mixture_rows.all_rows())
+_SCALES = mixture_rows.SCALE_RAW - mixture_rows.SCALE_MIN
+DIGIT_ROWS = MAGNITUDES * _SCALES * mixture_rows.SHAPES
+
+
+class PassBefore:
+    """The pass before as a reference; see :class:`.detail.History`."""
+
+    def __init__(self, visited: Visited) -> None:
+        self._visited = visited
+
+    def at(self, level: int, planes: Int32Array) -> tuple[Int32Array, Int32Array]:
+        """The pass before, whatever this one has decoded."""
+        del planes
+        return self._visited.planes[level], self._visited.bands[level]
+
+
+class RefiningWalk(DetailWalk):
+    """Codes the detail planes of one pass.
+
+    Parameters
+    ----------
+    networks, transform, rate_index, size
+        As for :class:`.DetailWalk`; the rate index is the chunk's.
+    number : int
+        Of the pass.
+    offsets : int64 array (PASSES, 3)
+        See :func:`refined_values`.
+    before : Visited, optional
+        What the pass before reconstructed.
+    known : tuple of int32 arrays (N, C, 3, h, w), optional
+        Its integers.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        transform: LevelTransform,
+        rate_index: int,
+        size: tuple[int, int],
+        number: int,
+        offsets: NDArray[np.int64],
+        before: Visited | None = None,
+        known: tuple[Int32Array, ...] | None = None,
+    ) -> None:
+        history = None if before is None else PassBefore(before)
+        super().__init__(networks, transform, rate_index, size, history)
+        digits = PASSES - 1 - number
+        self._known, self._centroids = known, offsets[number]
+        self._steps = self._steps << digits
+        self._rate = min(rate_index + 16 * digits, MAX_RATE_INDEX)
+        self._first_phase = 4 * number
+        self._before: Int32Array | None = None
+
+    @property
+    def octave(self) -> int:
+        """Of the rate that the pass stands for."""
+        return self._rate // 16
+
+    def before(self, plane: Plane) -> Int32Array | None:
+        """Integers (N, h, w) of a plane after the pass before."""
+        if self._known is None:
+            return None
+        return self._known[plane.level][:, plane.component, plane.orientation]
+
+    def code(
+        self,
+        plane: Plane,
+        scale: Int32Array,
+        shift: int,
+        flags: NDArray[np.bool_],
+        coding: Coding,
+    ) -> Int32Array:
+        """Code one plane; see :meth:`.DetailWalk.code`.
+
+        What ``coding`` returns are symbols of the rows; the result holds integers.
+        """
+        before = self.before(plane)
+        self._before = None if before is None else before.ravel()
+
+        def integers(at: Index, choice: Choice) -> Int32Array:
+            found = coding(at, choice)
+            return found if self._before is None else refined(found, self._before[at])
+
+        return super().code(plane, scale, shift, flags, integers)
+
+    def _refer(
+        self, level: int, history: History, rows: NDArray[np.float64], low: Int32Array
+    ) -> Reference:
+        if self._known is None:
+            return super()._refer(level, history, rows, low)
+        _, bands = history.at(level, low)
+        finer = self._known[level - 1] if level else None
+        old = self._old(level, bands, rows)
+        return PassReference(self._networks.companding, old, self._known[level], finer)
+
+    def _rows(
+        self, at: Index, mean: Float32Array, scale: Float32Array, shape: Float32Array
+    ) -> Choice:
+        if self._before is None:
+            return mixture_rows.choose(mean, scale, shape)
+        half = mixture_rows.MEANS // 2
+        mean = np.clip(mean, -half, half - 1)
+        scale = np.clip(scale, mixture_rows.SCALE_MIN, mixture_rows.SCALE_RAW - 1)
+        choice = mixture_rows.choose(mean, scale, shape)
+        magnitude = np.abs(self._before[at])
+        kind = np.minimum(magnitude, MAGNITUDES) - 1
+        place = kind * _SCALES + scale.astype(np.int32) - mixture_rows.SCALE_MIN
+        level = np.clip(shape, 0, mixture_rows.SHAPES - 1).astype(np.int32)
+        digit = 2 * _ROWS + place * mixture_rows.SHAPES + level
+        row = np.where(magnitude > 0, digit, _ROWS + choice.row)
+        return Choice(row.astype(np.int32), np.zeros_like(row), np.zeros_like(row))
+
+    def _place(self, plane: Plane, flat: Index, q: Int32Array, choice: Choice) -> None:
+        del choice
+        step = int(self._steps[plane.level, plane.orientation])
+        self._put(plane, flat, refined_values(q, self._centroids, step))
+
+
+def refined(symbol: Int32Array, before: Int32Array) -> Int32Array:
+    """Integers from symbols and the integers of the pass before.
+
+    Raises
+    ------
+    CorruptChunk
+        If a symbol is one that no encoder writes.
+    """
+    least = np.where(before == 0, -1, 0)
+    if (symbol < least).any() or (symbol > 1).any():
+        raise CorruptChunk("a refinement that is no binary digit")
+    return np.where(before == 0, symbol, 2 * before + np.sign(before) * symbol).astype(np.int32)
+
+
+def refinement(q: Int32Array, before: Int32Array) -> Int32Array:
+    """Undo :func:`refined`."""
+    return np.where(before == 0, q, np.abs(q) & 1).astype(np.int32)
+
+
+def refined_values(q: Int32Array, centroids: NDArray[np.int64], step: int) -> Int32Array:
+    """Integers of a pass to coefficients in DN.
+
+    Parameters
+    ----------
+    q : int32 array
+    centroids : int64 array (3,)
+        How far the values of magnitudes 1, 2, 3 and more lie above them, in 64ths of a step.
+    step : int
+        Of the pass, in sixteenths of a DN.
+
+    Raises
+    ------
+    CorruptChunk
+        If a coefficient is larger than the transform allows.
+    """
+    if step == STEP_UNIT:
+        return q
+    magnitude = np.abs(q.astype(np.int64))
+    offset = centroids[np.clip(magnitude, 1, 3) - 1]
+    value = (np.maximum(magnitude * 64 + offset, 0) * step + 512) >> 10
+    value[magnitude == 0] = 0
+    peak = int(value.max(initial=0))
+    if peak > COEFFICIENT_LIMIT:
+        raise CorruptChunk(f"a coefficient of {peak} DN", allowed=f"up to {COEFFICIENT_LIMIT}")
+    return (np.sign(q) * value).astype(np.int32)
+
+
+def low_values(low: Int32Array, digits: int, step: int) -> Int32Array:
+    """Low-pass integers of which the last binary digits are missing to coefficients in DN."""
+    middle = (low.astype(np.int64) << (digits + 1)) + (1 << digits) - 1
+    value = (middle * step + 16) >> 5
+    peak = int(np.abs(value).max(initial=0))
+    if peak > COEFFICIENT_LIMIT:
+        raise CorruptChunk(f"a coefficient of {peak} DN", allowed=f"up to {COEFFICIENT_LIMIT}")
+    return value.astype(np.int32)
+
+
+def truncated(q: Int32Array, digits: int) -> Int32Array:
+    """Integers to a precision of 2^digits: sign(q) * (|q| >> digits)."""
+    return np.sign(q) * (np.abs(q) >> digits)

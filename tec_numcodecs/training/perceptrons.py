@@ -1,0 +1,268 @@
+"""The networks of the context model in floating point, made so that freezing loses next to nothing.
+
+Everything is kept within what :mod:`tec_numcodecs.models.mini.perceptron` computes in integers:
+activations are clipped to [0, 255/32] in steps of 1/32, weights are 8-bit integers times a power
+of two per output, features are multiples of 1/16. ``fake`` switches the rounding on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tec_numcodecs.models.mini.quantiser import LEVELS, MAX_RATE_INDEX
+from tec_numcodecs.models.mini.surroundings import (
+    OWN_FEATURES,
+    PLANE_FEATURES,
+    REFERENCE_FEATURES,
+)
+from tec_numcodecs.training.likelihood import (
+    MEANS_PER_UNIT,
+    SCALE_MAX,
+    SCALE_MIN,
+    SCALES_PER_OCTAVE,
+    SHAPES,
+    Mixture,
+    clamp,
+    snap,
+)
+
+COMPONENTS, PHASES = 13, 4
+FEATURE_UNIT, ACTIVATION_UNIT, ACTIVATION_MAX, SUM_UNIT = 16.0, 32.0, 255 / 32, 512.0
+MEAN_MAX = 15.0
+_KNOT = 16  # conditioning is piecewise linear in the rate index
+#: Scales of a refinement stay below this, as :mod:`tec_numcodecs.models.mini.refining` has it.
+SCALE_RAW = 31 / 8
+_LN2 = float(np.log(2.0))
+Arrays = dict[str, NDArray[np.generic]]
+
+
+class Network(nn.Module):
+    """Network of a level and orientation.
+
+    Parameters
+    ----------
+    width : int
+    referenced : bool
+        Whether it sees another date, or a pass before.
+    phases : int
+        4, times the passes.
+    """
+
+    def __init__(self, width: int, referenced: bool, phases: int = PHASES) -> None:
+        super().__init__()
+        self.referenced = referenced
+        inputs = PLANE_FEATURES + OWN_FEATURES + (REFERENCE_FEATURES if referenced else 0)
+        self.first = nn.Linear(inputs, width, bias=False)
+        self.component = nn.Parameter(torch.randn(COMPONENTS, width) * 0.1)
+        self.phase = nn.Parameter(torch.zeros(phases, width))
+        self.rate = nn.Parameter(torch.randn(MAX_RATE_INDEX // _KNOT + 2, width) * 0.02)
+        self.second = nn.Linear(width, width)
+        self.out = nn.Linear(width, 4 if referenced else 3)
+        self.fake = False
+        with torch.no_grad():
+            self.out.weight.mul_(0.2)
+            self.out.bias.zero_()
+            self.out.bias[1:3] = torch.tensor([-1.0, 0.4])
+
+    def forward(self, x: Tensor, component: Tensor, phase: Tensor, rate: Tensor) -> Tensor:
+        """Features (P, F) in units of one, int64 (P,) each -> outputs (P, 3 or 4)."""
+        h = F.linear(x, self._weight(self.first.weight))
+        h = h + self.component[component] + self.phase[phase] + self.rates()[rate]
+        h = self._activate(h)
+        h = self._activate(F.linear(h, self._weight(self.second.weight), self.second.bias))
+        return F.linear(h, self._weight(self.out.weight), self.out.bias)
+
+    def rates(self) -> Tensor:
+        """Bias of every rate index, (224, width)."""
+        at = torch.arange(MAX_RATE_INDEX + 1) / _KNOT
+        knot = at.long()
+        part = (at - knot)[:, None]
+        return self.rate[knot] * (1 - part) + self.rate[knot + 1] * part
+
+    def start_from(self, other: Network) -> None:
+        """Take the weights of a network that sees no other date; what is new starts at zero."""
+        with torch.no_grad():
+            self.component.copy_(other.component)
+            self.rate.copy_(other.rate)
+            self.phase.copy_(other.phase.repeat(len(self.phase) // PHASES, 1))
+            self.second.load_state_dict(other.second.state_dict())
+            self.first.weight.zero_()
+            self.first.weight[:, :PLANE_FEATURES] = other.first.weight[:, :PLANE_FEATURES]
+            self.first.weight[:, -OWN_FEATURES:] = other.first.weight[:, -OWN_FEATURES:]
+            self.out.weight.zero_()
+            self.out.bias.zero_()
+            self.out.weight[:3] = other.out.weight
+            self.out.bias[:3] = other.out.bias
+
+    def freeze(self, prefix: str) -> Arrays:
+        """Integer arrays under a prefix; see :meth:`Family.freeze`."""
+        arrays: Arrays = {}
+        for part, layer in self._layers():
+            whole, shift = rounded_weight(layer.weight.detach())
+            arrays[f"{prefix}.{part}"] = np.ascontiguousarray(whole.numpy().T.astype(np.int8))
+            arrays[f"{prefix}.{part}.shift"] = shift[:, 0].numpy().astype(np.int8)
+            if part != "first":
+                arrays[f"{prefix}.{part}.bias"] = _sums(layer.bias)
+        arrays[f"{prefix}.component"] = _sums(self.component)
+        arrays[f"{prefix}.phase"] = _sums(self.phase)
+        arrays[f"{prefix}.rate"] = _sums(self.rates()).astype(np.int16)
+        return arrays
+
+    def thaw(self, prefix: str, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Undo :meth:`freeze`."""
+        with torch.no_grad():
+            for part, layer in self._layers():
+                whole = np.asarray(arrays[f"{prefix}.{part}"], np.float32)
+                shift = np.asarray(arrays[f"{prefix}.{part}.shift"], np.float32)
+                layer.weight.copy_(torch.from_numpy((whole * np.exp2(-shift)).T.copy()))
+                if part != "first":
+                    layer.bias.copy_(_floats(arrays[f"{prefix}.{part}.bias"]))
+            self.component.copy_(_floats(arrays[f"{prefix}.component"]))
+            self.phase.copy_(_floats(arrays[f"{prefix}.phase"]))
+            rates = _floats(arrays[f"{prefix}.rate"])[::_KNOT]
+            self.rate[: len(rates)] = rates
+            self.rate[len(rates) :] = 2 * rates[-1] - rates[-2]
+
+    def _layers(self) -> tuple[tuple[str, nn.Linear], ...]:
+        return ("first", self.first), ("second", self.second), ("out", self.out)
+
+    def _weight(self, weight: Tensor) -> Tensor:
+        if not self.fake:
+            return weight
+        whole, shift = rounded_weight(weight.detach())
+        return weight + (whole * torch.exp2(-shift) - weight.detach())
+
+    def _activate(self, x: Tensor) -> Tensor:
+        x = x.clamp(0, ACTIVATION_MAX)
+        return snap(x, ACTIVATION_UNIT) if self.fake else x
+
+
+def rounded_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole-number weights (outputs, inputs) and shifts (outputs, 1)."""
+    peak = weight.abs().amax(dim=1, keepdim=True).clamp(min=2.0**-10)
+    shift = torch.floor(torch.log2(127 / peak)).clamp(max=12)
+    return torch.round(weight * torch.exp2(shift)).clamp(-127, 127), shift
+
+
+class Family(nn.Module):
+    """All networks of a model, and the mixture that their outputs mean.
+
+    Parameters
+    ----------
+    width : int
+    referenced : bool
+    """
+
+    def __init__(self, width: int, referenced: bool, phases: int = PHASES) -> None:
+        super().__init__()
+        self.width, self.referenced = width, referenced
+        self.networks = nn.ModuleDict(
+            {
+                f"{level}_{o}": Network(width, referenced, phases)
+                for level in range(LEVELS)
+                for o in range(3)
+            }
+        )
+        self.refining = phases > PHASES
+        self.mixture = Mixture()
+
+    def set_fake(self, fake: bool) -> None:
+        """Switch rounding of weights, activations and outputs on or off."""
+        for name in self.networks:
+            self.network(name).fake = fake
+
+    def bits(
+        self,
+        at: tuple[int, int],
+        features: Tensor,
+        q: Tensor,
+        component: Tensor,
+        phase: Tensor,
+        rate: Tensor,
+        old: Tensor,
+        known: Tensor,
+    ) -> Tensor:
+        """Ideal code lengths (P,) of coefficients of a level and orientation.
+
+        Features and ``old`` in the integer units of the samples, see :class:`.samples.Samples`.
+        """
+        network = self.network(f"{at[0]}_{at[1]}")
+        fake = network.fake
+        out: Tensor = network(features / FEATURE_UNIT, component, phase, rate)
+        mean = clamp(out[:, 0], -MEAN_MAX, MEAN_MAX)
+        scale, shape = out[:, 1], clamp(out[:, 2], 0.0, 1.0)
+        gain = clamp(out[:, 3], -1.0, 1.0) if self.referenced else None
+        if fake:
+            mean = snap(mean, MEANS_PER_UNIT)
+            scale, shape = snap(scale, SCALES_PER_OCTAVE), snap(shape, SHAPES - 1)
+            gain = None if gain is None else snap(gain, 64.0)
+        if gain is not None:
+            mean = mean + gain * old / 8
+            mean = snap(mean, MEANS_PER_UNIT) if fake else mean
+        scale = clamp(scale + features[:, 0] / SCALES_PER_OCTAVE, SCALE_MIN, SCALE_MAX)
+        if not self.refining:
+            return self.mixture.bits(q, mean, scale, shape)
+        return self._refined_bits(q, mean, scale, shape, known)
+
+    def _refined_bits(
+        self, q: Tensor, mean: Tensor, scale: Tensor, shape: Tensor, known: Tensor
+    ) -> Tensor:
+        """Code lengths where the pass before limits what is possible."""
+        new = known > 0  # a binary digit
+        any_known = known >= 0
+        scale = torch.where(any_known, scale.clamp(max=SCALE_RAW), scale)
+        mean = torch.where(any_known, mean.clamp(-0.5, 0.4375), mean)
+        mean = torch.where(new, torch.zeros_like(mean), mean)
+        floor = 2 * known.clamp(min=1, max=3)
+        value = torch.where(new, floor + q, q)
+        own = self.mixture.bits(value, mean, scale, shape)
+        if not bool(any_known.any()):
+            return own
+        at = any_known.nonzero(as_tuple=True)[0]
+        mean, scale, shape, new, floor = (x[at] for x in (mean, scale, shape, new, floor))
+        others = [
+            self.mixture.bits(torch.where(new, floor + digit, sign), mean, scale, shape)
+            for digit, sign in ((0.0, mean.new_tensor(-1.0)), (1.0, mean.new_tensor(0.0)))
+        ]
+        third = self.mixture.bits(torch.ones_like(mean), mean, scale, shape)
+        third = torch.where(new, torch.full_like(third, 60.0), third)
+        total = -torch.logsumexp(torch.stack([*others, third]) * -_LN2, 0) / _LN2
+        return own.index_add(0, at, -total)
+
+    def start_from(self, other: Family) -> None:
+        """Take the weights of networks that see no other date; what is new starts at zero."""
+        for name in self.networks:
+            self.network(name).start_from(other.network(name))
+        self.mixture.load_state_dict(other.mixture.state_dict())
+
+    def network(self, name: str) -> Network:
+        """The network ``<level>_<orientation>``."""
+        return cast(Network, self.networks[name])
+
+    def freeze(self, name: str) -> Arrays:
+        """Integer arrays as :class:`.perceptron.Perceptron` reads them, under a prefix."""
+        arrays: Arrays = {}
+        for key in self.networks:
+            arrays |= self.network(key).freeze(f"{name}.{key.replace('_', '.')}")
+        return arrays
+
+    def thaw(self, name: str, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Undo :meth:`freeze`, as far as rounding allows: to go on from a weights file."""
+        for key in self.networks:
+            self.network(key).thaw(f"{name}.{key.replace('_', '.')}", arrays)
+        self.mixture.thaw(arrays)
+
+
+def _floats(x: NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(np.asarray(x, np.float32) / np.float32(SUM_UNIT))
+
+
+def _sums(x: Tensor) -> NDArray[np.int32]:
+    return np.rint(x.detach().numpy() * SUM_UNIT).astype(np.int32)

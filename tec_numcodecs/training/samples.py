@@ -1,0 +1,185 @@
+"""What the networks of the context model learn from: coefficients and what surrounds them.
+
+Crops are coded by the product itself, under its own decisions; the walk notes down the features
+of every coefficient in coded blocks, or of a part of them where there are many.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tec_numcodecs.blocks import block_sum
+from tec_numcodecs.models.mini import prior as frozen
+from tec_numcodecs.models.mini.contextcoders import ContextCoder
+from tec_numcodecs.models.mini.decision import Decider
+from tec_numcodecs.models.mini.detail import Coding, DetailWalk
+from tec_numcodecs.models.mini.mixture_rows import Choice
+from tec_numcodecs.models.mini.prior import Plane
+from tec_numcodecs.models.mini.refining import RefiningWalk
+from tec_numcodecs.models.mini.surroundings import OWN_FEATURES, Index
+from tec_numcodecs.models.mini.transform import Coefficients
+
+Int32Array = NDArray[np.int32]
+Float32Array = NDArray[np.float32]
+#: Places of a phase of a plane that are all kept.
+_KEPT = 800
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Coefficients of one level and orientation; arrays of P rows.
+
+    Attributes
+    ----------
+    features : int8 array (P, F)
+    q : int16 array
+    component, phase : int8 arrays
+    rate : int16 array
+    weight : float32 array
+    old : int32 array
+        A reference's coefficient in eighths of a step; 0 where there is none.
+    known : int16 array
+        Magnitude after the pass before; -1 where there was none, and ``q`` is a coefficient;
+        otherwise ``q`` is what :func:`.refining.refinement` gives.
+    """
+
+    features: NDArray[np.int8]
+    q: NDArray[np.int16]
+    component: NDArray[np.int8]
+    phase: NDArray[np.int8]
+    rate: NDArray[np.int16]
+    weight: Float32Array
+    old: Int32Array
+    known: NDArray[np.int16]
+
+
+class Noting(DetailWalk):
+    """Notes down what networks would see. Comes before the walk among the bases."""
+
+    #: Filled by :meth:`begin_notes`.
+    notes: dict[Plane, list[tuple[Any, ...]]]
+
+    def begin_notes(self, rng: np.random.Generator) -> None:
+        """Start with empty notes."""
+        self._rng = rng
+        self.notes = {}
+
+    def code(
+        self,
+        plane: Plane,
+        scale: Int32Array,
+        shift: int,
+        flags: NDArray[np.bool_],
+        coding: Coding,
+    ) -> Int32Array:
+        """Code a plane; a second pass over it replaces the notes of the first."""
+        self.notes[plane] = []
+
+        def noting(at: Index, choice: Choice) -> Int32Array:
+            q = coding(at, choice)
+            features, phase, old = self._seen
+            keep: NDArray[np.intp] = np.arange(len(q))
+            if len(q) > _KEPT:
+                keep = self._rng.permutation(len(q))[: max(_KEPT, len(q) // 3)]
+            weight = len(q) / len(keep)
+            known = self._magnitudes(at)[keep]
+            seen = features[keep].astype(np.int8)
+            self.notes[plane].append((seen, q[keep], phase, weight, old[keep], known))
+            return q
+
+        return super().code(plane, scale, shift, flags, noting)
+
+    def _magnitudes(self, at: Index) -> Int32Array:
+        """What a pass before knows of these places; -1 where there was none."""
+        before = getattr(self, "_before", None)
+        return np.full(len(at), -1, np.int32) if before is None else np.abs(before[at])
+
+    def _distributions(
+        self, plane: Plane, own: Index, begun: Float32Array, features: Float32Array, phase: int
+    ) -> tuple[Float32Array, Float32Array, Float32Array]:
+        around, k, o = self._around, plane.component, plane.orientation
+        if around is None:
+            raise RuntimeError("start comes before the first plane")
+        zeros = np.zeros((len(own), OWN_FEATURES), np.float32)
+        known = around.own_features(k, o, own) if phase else zeros
+        old = np.zeros(len(own), np.int32)
+        if self._reference is not None:
+            old = self._reference.values(k, o, own)
+        # The first pass of flextec has no reference: zeros in its place.
+        missing = self._networks.of(plane).inputs - features.shape[1] - OWN_FEATURES
+        none = np.zeros((len(own), missing), np.float32)
+        seen = np.concatenate([features, none, known], axis=1)
+        self._seen = (seen, self._first_phase + phase, old)
+        return super()._distributions(plane, own, begun, features, phase)
+
+
+class SamplingWalk(Noting, DetailWalk):
+    """A walk of `elic` or `tt` that takes notes."""
+
+
+class SamplingPass(Noting, RefiningWalk):
+    """A pass of `flextec` that takes notes."""
+
+
+class Guessing(ContextCoder):
+    """Codes as `fp` decides, before there are networks.
+
+    Parameters
+    ----------
+    walk : DetailWalk
+    rate_index : int
+    prior : Prior
+    found : Coefficients
+    """
+
+    def __init__(
+        self, walk: DetailWalk, rate_index: int, prior: frozen.Prior, found: Coefficients
+    ) -> None:
+        super().__init__(walk, rate_index, found.entries)
+        self._found = found
+        self._decider = Decider(prior, rate_index)
+        self._given = frozen.predict_low(self._decider.low(found.low))
+
+    def _code_low(self, plane: Plane, scale: Int32Array) -> Int32Array:
+        del scale
+        return self._given[:, plane.component]
+
+    def _code_detail(self, plane: Plane, scale: Int32Array) -> Int32Array:
+        values = self._found.detail[plane.level][:, plane.component, plane.orientation]
+        q, shift = self._decider.plane(plane, values, scale, 0)
+        flat = q.ravel().copy()
+        flags = block_sum(q != 0) > 0
+        return self.walk.code(plane, scale, shift, flags, lambda at, _: flat[at])
+
+
+def gather(walks: Sequence[tuple[Noting, int]]) -> dict[tuple[int, int], Samples]:
+    """Notes of walks at their rates, by level and orientation; each walk weighs the same."""
+    parts: dict[tuple[int, int], list[tuple[NDArray[np.generic], ...]]] = defaultdict(list)
+    for walk, rate in walks:
+        # A walk's bits go roughly with the coefficients it codes.
+        total = sum(n[3] * len(n[1]) for notes in walk.notes.values() for n in notes)
+        for plane, notes in walk.notes.items():
+            for features, q, phase, weight, old, known in notes:
+                n = len(q)
+                parts[plane.level, plane.orientation].append(
+                    (
+                        features,
+                        np.clip(q, -32000, 32000).astype(np.int16),
+                        np.full(n, plane.component, np.int8),
+                        np.full(n, phase, np.int8),
+                        np.full(n, rate, np.int16),
+                        np.full(n, weight / total**0.9, np.float32),
+                        old,
+                        np.minimum(known, 32000).astype(np.int16),
+                    )
+                )
+    return {
+        at: Samples(*(np.concatenate(column) for column in zip(*own, strict=True)))
+        for at, own in parts.items()
+    }

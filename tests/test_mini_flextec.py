@@ -1,0 +1,127 @@
+"""flextec: the first tokens of a stream are a coarser image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tec_numcodecs.errors import CorruptChunk, InvalidInput
+from tec_numcodecs.models.base import Rate
+from tec_numcodecs.models.mini.elic import MiniElic
+from tec_numcodecs.models.mini.flextec import MiniFlex
+from tec_numcodecs.models.mini.refining import refined, refinement, truncated
+from tec_numcodecs.models.mini.tokens import TOKENS, join_tokens, split_tokens
+from tec_numcodecs.options import set_options
+from tests import mini_weights as mini
+from tests.cubes import scene
+
+SHAPE = (2, 12, 48, 40)
+
+
+@pytest.fixture(scope="module")
+def coded():
+    model, where = MiniFlex(mini.arrays()), mini.geometry(SHAPE)
+    pixels = scene(SHAPE).astype(np.int32)
+    (latents,) = model.analysis([pixels], [where], [Rate(80)])
+    (payload,) = model.entropy_encode([latents])
+    return model, where, pixels, latents, payload
+
+
+def read(model, payload, where, quality: int):
+    """Decode the first tokens of a stream that has all of them."""
+    with set_options(quality=quality):
+        return model.entropy_decode([payload], [where], [Rate(80)])[0]
+
+
+def test_all_tokens_decode_to_what_was_encoded(coded) -> None:
+    model, where, _, latents, payload = coded
+    found = read(model, payload, where, TOKENS)
+    np.testing.assert_array_equal(found.symbols, latents.symbols)
+    np.testing.assert_array_equal(*model.synthesis([found, latents]))
+    assert found.rate == latents.rate
+    assert len(split_tokens(payload)) == TOKENS
+    assert model.entropy_encode([found]) == [payload]
+
+
+def test_the_integers_are_those_of_elic(coded) -> None:
+    _, where, pixels, latents, _ = coded
+    (other,) = MiniElic(mini.arrays()).analysis([pixels], [where], [Rate(80)])
+    np.testing.assert_array_equal(other.state["q"].low, latents.state["q"].low)
+    for a, b in zip(other.state["q"].detail, latents.state["q"].detail, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_every_pass_halves_the_error_or_so(coded) -> None:
+    model, where, pixels, _, payload = coded
+    errors = []
+    for quality in range(1, TOKENS + 1):
+        (found,) = model.synthesis([read(model, payload, where, quality)])
+        errors.append(float(((found - pixels) ** 2).mean()))
+    whole = errors[3::4]
+    assert all(fine < 0.45 * coarse for coarse, fine in zip(whole, whole[1:], strict=False))
+    assert errors[-1] == min(errors)
+
+
+@pytest.mark.parametrize("quality", [1, 4, 5, 8, 11])
+def test_a_stream_of_some_tokens_is_the_same_as_one_read_in_part(coded, quality) -> None:
+    model, where, pixels, _, payload = coded
+    part = read(model, payload, where, quality)
+    assert part.rate.quality == quality
+    (short,) = model.analysis([pixels], [where], [Rate(80, quality)])
+    (stored,) = model.entropy_encode([short])
+    assert stored == join_tokens(split_tokens(payload)[:quality])
+    (again,) = model.entropy_decode([stored], [where], [Rate(80, quality)])
+    for other in (short, again):
+        np.testing.assert_array_equal(other.symbols, part.symbols)
+        np.testing.assert_array_equal(*model.synthesis([other, part]))
+    with pytest.raises(CorruptChunk, match="tokens"):
+        model.entropy_decode([stored], [where], [Rate(80)])
+
+
+@given(st.lists(st.integers(-300, 300), min_size=1, max_size=40))
+def test_a_digit_at_a_time_gives_the_integers(values) -> None:
+    q = np.array(values, np.int32)
+    known = truncated(q, 9)
+    for digits in reversed(range(9)):
+        finer = truncated(q, digits)
+        known = refined(refinement(finer, known), known)
+        np.testing.assert_array_equal(known, finer)
+
+
+def test_no_other_refinements() -> None:
+    zero, two = np.zeros(1, np.int32), np.full(1, 2, np.int32)
+    for symbol, before in ((2, zero), (-2, zero), (-1, two), (2, two)):
+        with pytest.raises(CorruptChunk, match="refinement"):
+            refined(np.full(1, symbol, np.int32), before)
+
+
+def test_lossless_at_the_end() -> None:
+    model, where = MiniFlex(mini.arrays()), mini.geometry((1, 4, 21, 30), (1, 2, 3, 7))
+    pixels = scene(where.shape, 2).astype(np.int32)
+    (latents,) = model.analysis([pixels], [where], [Rate(0)])
+    payloads = model.entropy_encode([latents])
+    np.testing.assert_array_equal(
+        model.synthesis(model.entropy_decode(payloads, [where], [Rate(0)]))[0], pixels
+    )
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=TOKENS))
+def test_tokens_come_back(tokens) -> None:
+    assert split_tokens(join_tokens(tokens)) == tokens
+
+
+@given(st.binary(max_size=60))
+def test_anything_else_is_an_error_or_tokens(payload) -> None:
+    try:
+        tokens = split_tokens(payload)
+    except CorruptChunk:
+        return
+    assert sum(map(len, tokens)) < len(payload)
+
+
+def test_quality_is_checked(coded) -> None:
+    model, where, pixels, *_ = coded
+    with pytest.raises(InvalidInput, match="quality 17"):
+        model.analysis([pixels], [where], [Rate(80, 17)])
