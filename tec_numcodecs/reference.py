@@ -26,7 +26,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, UnsupportedFormat, WeightsError
-from tec_numcodecs.reference_fp import MEANS, Latents, Setting, decode_latents
+from tec_numcodecs.reference_context import decode_elic, decode_tt
+from tec_numcodecs.reference_fp import MEANS, Setting, decode_latents
 from tec_numcodecs.reference_fp import synthesise as synthesise_fp
 from tec_numcodecs.reference_rans import read_residual, require
 
@@ -37,6 +38,14 @@ EMPTY, MODEL, LOSSLESS = 0, 1, 2
 NODATA_MASK, NAN_MASK, LATENTS, RESIDUAL, SAMPLES = range(5)
 DTYPES = {1: "u2", 2: "i2", 3: "f4"}
 SENSORS = {1: "sentinel-2-l2a", 2: "sentinel-2-l1c"}
+
+
+def decode_fp(data: bytes, setting: Setting, weights: Weights) -> tuple[Array, NDArray[np.int32]]:
+    latents = decode_latents(data, setting, weights)
+    return synthesise_fp(latents, setting, weights), latents.symbols()
+
+
+MODELS = {1: decode_fp, 2: decode_elic, 3: decode_tt}
 
 
 class WeightsFile(dict[str, Array]):
@@ -94,9 +103,8 @@ def decode(chunk: bytes, weights: Weights, *, max_samples: int = 1 << 28) -> Arr
         return _lossless_samples(header)
     nodata, nan = _read_mask(header, NODATA_MASK), _read_mask(header, NAN_MASK)
     if header.mode == MODEL:
-        setting, latents = _decode_latents(header, weights)
-        dn = synthesise_fp(latents, setting, weights)  # planes in the sensor's order
-        planes = [setting.bands.index(band) for band in header.bands]
+        dn = _decode_latents(header, weights)[0]
+        planes = [sorted(header.bands).index(band) for band in header.bands]
         with np.errstate(all="ignore"):  # binary64 and binary32, to infinity and beyond
             samples = _to_samples(dn[:, planes] * header.scale + header.offset, header)
             if RESIDUAL in header.sections:
@@ -129,12 +137,11 @@ def decode_symbols(
     header = read_header(chunk, max_samples)
     if header.mode != MODEL:
         raise InvalidInput(f"a chunk in mode {header.mode}", allowed="mode 1, a model's latents")
-    return _decode_latents(header, weights)[1].symbols()
+    return _decode_latents(header, weights)[1]
 
 
-def _decode_latents(header: Header, weights: Weights) -> tuple[Setting, Latents]:
-    if header.model != 1:
-        raise UnsupportedFormat(f"model {header.model}", allowed="1 (fp), in this reader")
+def _decode_latents(header: Header, weights: Weights) -> tuple[Array, NDArray[np.int32]]:
+    """Decode digital numbers, planes in the sensor's order, and the integers behind them."""
     if isinstance(weights, WeightsFile) and weights.sha256[:8] != header.weights_digest:
         raise WeightsError(
             f"weights {weights.sha256[:8].hex()}", allowed=f"those the chunk names, "
@@ -143,10 +150,10 @@ def _decode_latents(header: Header, weights: Weights) -> tuple[Setting, Latents]
     require(header.sensor, "latents of no sensor")
     sensor, bands = SENSORS[header.sensor], sorted(header.bands)
     setting = Setting(header.shape, sensor, bands, header.rate_index)
-    latents = decode_latents(header.sections[LATENTS], setting, weights)
-    found = google_crc32c.value(latents.symbols().tobytes())
+    dn, symbols = MODELS[header.model](header.sections[LATENTS], setting, weights)
+    found = google_crc32c.value(symbols.tobytes())
     require(found == header.symbols_crc, "symbols whose checksum does not match")
-    return setting, latents
+    return dn, symbols
 
 
 # ---------------------------------------------------------- 2. Conventions, 4. Layout of a chunk

@@ -69,7 +69,7 @@ def tensor(weights: Weights, name: str) -> NDArray[Any]:
     return found.astype(np.int64 if found.dtype.kind in "iu" else np.float64)
 
 
-def _sizes(H: int, W: int) -> list[tuple[int, int]]:
+def sizes_of(H: int, W: int) -> list[tuple[int, int]]:
     """Sizes of what levels 0 to 4 split; element l + 1 is that of the subbands of level l."""
     sizes = [(H, W)]
     for _ in range(5):
@@ -80,12 +80,12 @@ def _sizes(H: int, W: int) -> list[tuple[int, int]]:
 # 9.4 Order, 9.5 Rows
 
 
-class _Table(dict[int, Row]):
-    """Rows of `prior.tables`, each taken apart when it is first needed."""
+class Table(dict[int, Row]):
+    """Rows of `tables` or `prior.tables`, each taken apart when it is first needed."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, name: str) -> None:
         names = ("cdf", "starts", "minimum")
-        self.cdf, self.starts, self.minimum = (tensor(weights, f"prior.tables.{n}") for n in names)
+        self.cdf, self.starts, self.minimum = (tensor(weights, f"{name}.{n}") for n in names)
 
     def __missing__(self, row: int) -> Row:
         bounds = self.cdf[self.starts[row] : self.starts[row + 1]].tolist()
@@ -93,11 +93,11 @@ class _Table(dict[int, Row]):
         return self[row]
 
 
-class _PlaneDecoder:
+class PlaneDecoder:
     """Decodes plane after plane of one stream, given what earlier planes say about each."""
 
-    def __init__(self, data: bytes, weights: Weights, r: int, C: int) -> None:
-        self.rans = RansDecoder(data)
+    def __init__(self, rans: RansDecoder, weights: Weights, r: int, C: int) -> None:
+        self.rans = rans
         self.shifts = np.zeros((6, C, 3), np.int64)
         o = r // 16
         g = tensor(weights, "prior.group")[o]
@@ -106,24 +106,11 @@ class _PlaneDecoder:
         self.coefficient_rows = tensor(weights, "prior.coefficient_rows")[g]
         self.flag_rows = tensor(weights, "prior.flag_rows")[g]
         self.shift_rows = tensor(weights, "prior.shift_rows")[g]
-        self.table = _Table(weights)
+        self.table = Table(weights, "prior.tables")
 
     def plane(self, level: int, c: int, orientation: int, features: Ints) -> tuple[Ints, Ints]:
         """Decode one plane of all dates: integers and rows (T, h, w); features (12, T, h, w)."""
-        index = level, min(c, 11), orientation
-        weighted = np.tensordot(self.weights[index], features, 1)
-        E = np.minimum((self.bias[index] + weighted) >> 4, (1 << 18) - 1)  # (T, h, w)
-        _, h, w = E.shape
-        S = np.add.reduceat(np.add.reduceat(E, range(0, h, 8), 1), range(0, w, 8), 2)
-        s = self.shift(level, c, orientation)
-        S = np.clip(_shift(S, s), 1, 1 << 24)  # (T, ceil(h / 8), ceil(w / 8))
-        E = np.minimum(_shift(E, s), (1 << 18) - 1)
-        n = _floor_log2(S)
-        half = (2 * S >> n) - 2  # 1 if S >= 3 * 2^(n - 1), else 0
-        flags = self.rans.pull(self.flag_rows[level, 2 * n + half], self.table)
-        require(((flags == 0) | (flags == 1)).all(), "a flag that is neither 0 nor 1")
-        coded = flags.repeat(8, 1).repeat(8, 2)[:, :h, :w] == 1
-
+        E, _, coded = self.blocks(level, c, orientation, features)
         n = _floor_log2(np.maximum(E, 1))
         bins = np.where(E < 4, 0, 1 + 4 * (n - 2) + ((E >> np.maximum(n - 2, 0)) & 3))
         rows = self.coefficient_rows[level, bins]
@@ -136,12 +123,39 @@ class _PlaneDecoder:
         q[coded] = (symbols << k) + low
         return q, rows
 
+    def blocks(
+        self, level: int, c: int, orientation: int, features: Ints
+    ) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+        """Decode what comes before a plane's coefficients.
+
+        Returns E' (T, h, w), flags (T, ceil(h / 8), ceil(w / 8)) and which coefficients lie in
+        blocks with flag 1 (T, h, w).
+        """
+        index = level, min(c, 11), orientation
+        weighted = np.tensordot(self.weights[index], features, 1)
+        E = np.minimum((self.bias[index] + weighted) >> 4, (1 << 18) - 1)  # (T, h, w)
+        S = sum_blocks(E)
+        s = self.shifts[level, c, orientation] = self.shift(level, c, orientation)
+        S = np.clip(_shift(S, s), 1, 1 << 24)  # (T, ceil(h / 8), ceil(w / 8))
+        E = np.minimum(_shift(E, s), (1 << 18) - 1)
+        n = _floor_log2(S)
+        half = (2 * S >> n) - 2  # 1 if S >= 3 * 2^(n - 1), else 0
+        flags = self.flags(level, c, orientation, self.flag_rows[level, 2 * n + half])
+        require(((flags == 0) | (flags == 1)).all(), "a flag that is neither 0 nor 1")
+        return E, flags, spread(flags, 8, E.shape) == 1
+
+    def flags(self, level: int, c: int, orientation: int, rows: Ints) -> Ints:
+        """Decode the flags of a plane, one for each row number."""
+        return self.rans.pull(rows, self.table)
+
     def shift(self, level: int, c: int, orientation: int) -> int:
         """Decode the shift of a plane."""
         p = self.shifts[level, c - 1, orientation] if c else 0
+        return self.shift_after(p)
+
+    def shift_after(self, p: int) -> int:
         s = int(self.rans.pull(self.shift_rows[p + 8 : p + 9], self.table)[0])
         require(abs(s) <= 8, f"a shift of {s}")
-        self.shifts[level, c, orientation] = s
         return s
 
     def level(
@@ -156,7 +170,7 @@ class _PlaneDecoder:
         for c, i in np.ndindex(shape[1:3]):
             coarser = nothing
             if (c, i) in parents:
-                coarser = parents[c, i].repeat(2, 2).repeat(2, 3)[:, :, :h, :w]
+                coarser = spread(parents[c, i], 2, (T, h, w))
             features = [
                 coarser,
                 known.get((c - 1, i), nothing),
@@ -169,6 +183,17 @@ class _PlaneDecoder:
             known[c, i] = _magnitudes(q[:, c, i])
             before[i] = before[i] + known[c, i]
         return q, rows, known
+
+
+def sum_blocks(values: Ints) -> Ints:
+    """Sums (..., ceil(h / 8), ceil(w / 8)) over blocks of 8 x 8."""
+    h, w = values.shape[-2:]
+    return np.add.reduceat(np.add.reduceat(values, range(0, h, 8), -2), range(0, w, 8), -1)
+
+
+def spread(values: Ints, n: int, shape: tuple[int, ...]) -> Ints:
+    """Repeat each value n times along both axes of its plane; cut off to the shape's h and w."""
+    return values.repeat(n, -2).repeat(n, -1)[..., : shape[-2], : shape[-1]]
 
 
 def _shift(values: Ints, s: int) -> Ints:
@@ -190,6 +215,15 @@ def _magnitudes(q: Ints) -> Ints:
     return np.stack([m, all_nine - m])
 
 
+def read_entries(rans: RansDecoder, setting: Setting, weights: Weights) -> Ints:
+    """Decode the codebook entries (T, 6)."""
+    T = setting.shape[0]
+    entries = np.array([rans.raw(4) for _ in range(T * 6)], np.int64).reshape(T, 6)
+    known = len(tensor(weights, f"codebook.{setting.sensor}"))
+    require(entries.max() < known, f"codebook entry {entries.max()} of {known}")
+    return entries
+
+
 def decode_latents(data: bytes, setting: Setting, weights: Weights) -> Latents:
     """Decode section 2 of a chunk.
 
@@ -202,11 +236,9 @@ def decode_latents(data: bytes, setting: Setting, weights: Weights) -> Latents:
     """
     T, C, H, W = setting.shape
     require(setting.r <= 223, f"rate index {setting.r}")
-    decoder = _PlaneDecoder(data, weights, setting.r, C)
-    entries = np.array([decoder.rans.raw(4) for _ in range(T * 6)], np.int64).reshape(T, 6)
-    known = len(tensor(weights, f"codebook.{setting.sensor}"))
-    require(entries.max() < known, f"codebook entry {entries.max()} of {known}")
-    sizes = _sizes(H, W)
+    decoder = PlaneDecoder(RansDecoder(data), weights, setting.r, C)
+    entries = read_entries(decoder.rans, setting, weights)
+    sizes = sizes_of(H, W)
     residuals, _, _ = decoder.level(LOWPASS, (T, C, 1, *sizes[5]), {})
     shrink = tensor(weights, "prior.shrink")
     details, d = {}, {}
@@ -215,13 +247,13 @@ def decode_latents(data: bytes, setting: Setting, weights: Weights) -> Latents:
         q, rows, parents = decoder.level(level, (T, C, 3, *sizes[level + 1]), parents)
         details[level], d[level] = q, shrink[rows, np.clip(np.abs(q), 1, 3) - 1]
     decoder.rans.finish()
-    return Latents(entries, decoder.shifts, _undo_prediction(residuals[:, :, 0]), details, d)
+    return Latents(entries, decoder.shifts, undo_prediction(residuals[:, :, 0]), details, d)
 
 
 # 9.3 Low-pass
 
 
-def _undo_prediction(residuals: Ints) -> Ints:
+def undo_prediction(residuals: Ints) -> Ints:
     T, C, h, w = residuals.shape
     q = np.zeros((T, C, h + 1, w + 1), np.int32)  # row 0 and column 0 are outside; it wraps
     for y, x in np.ndindex(h, w):
@@ -243,9 +275,20 @@ GAINS = (
 )  # fmt: skip
 
 
-def _dequantise(q: Ints, d: Ints | int, r: int, gain: int) -> Ints:
+def step_of(r: int, gain: int) -> int:
+    """Step of a subband in sixteenths of a DN."""
     common = MANTISSAS[r % 16] << (r // 16)
-    step = 16 if r == 0 else max(16, (common * gain + (1 << 27)) >> 28)
+    return 16 if r == 0 else max(16, (common * gain + (1 << 27)) >> 28)
+
+
+def dequantise(q: Ints, d: Ints | int, step: int) -> Ints:
+    """Integers of a subband to DN.
+
+    Raises
+    ------
+    CorruptChunk
+        If a coefficient is larger than any encoder makes it.
+    """
     magnitude = np.abs(q)
     if step != 16:
         magnitude = (np.maximum(64 * magnitude - d, 0) * step + 512) >> 10
@@ -311,6 +354,20 @@ class _Lifting:
         self.last, self.components = last, components
         self.largest = max(np.abs(x).max(initial=0) for x in (self.S, self.U, self.L))
 
+    def forward(self, planes: Ints) -> Ints:
+        """From bands (C, ...) to components (C, ...)."""
+        z = planes.copy()
+        C = len(z)
+        z[[self.last, C - 1]] = z[[C - 1, self.last]]
+        z[C - 1] += _divide(np.tensordot(self.S, z[: C - 1], 1), 14)
+        for i in range(C - 1):
+            z[i] += _divide(np.tensordot(self.U[i, i + 1 :], z[i + 1 :], 1), 14)
+        for i in range(C - 1, 0, -1):
+            z[i] += _divide(np.tensordot(self.L[i, :i], z[:i], 1), 14)
+        components = np.empty_like(z)
+        components[self.components] = z
+        return components
+
     def inverse(self, planes: Ints) -> Ints:
         """From components (C, ...) to bands (C, ...)."""
         z = planes[self.components]
@@ -347,6 +404,40 @@ def _join(lowpass: Ints, detail: Ints, H: int, W: int) -> Ints:
     return _unlift(left, right[..., : W // 2])
 
 
+class Spectra:
+    """The spectral transforms of a codebook, each made when it is first needed."""
+
+    def __init__(self, setting: Setting, weights: Weights) -> None:
+        self.bands = setting.bands
+        self.book = tensor(weights, f"codebook.{setting.sensor}")
+        self.made: dict[tuple[int, int], tuple[Floats, _Lifting]] = {}
+
+    def get(self, entry: int, level: int) -> tuple[Floats, _Lifting]:
+        """V (C, C) and the lifting steps of an entry and level."""
+        key = entry, level
+        if key not in self.made:
+            V = _eigenvectors(self.book[key][np.ix_(self.bands, self.bands)])
+            every = [_Lifting(V, last) for last in range(len(V))]
+            self.made[key] = V, min(every, key=lambda lifting: lifting.largest)
+        return self.made[key]
+
+    def to_bands(self, planes: Ints, entries: Ints, level: int) -> Ints:
+        """Components (T, C, ...) to bands, with one entry a date."""
+        pairs = zip(entries.tolist(), planes, strict=True)
+        found = np.stack([self.get(entry, level)[1].inverse(date) for entry, date in pairs])
+        return np.clip(found, -CLIP, CLIP)
+
+
+def add_details(x: Ints, details: Ints, H: int, W: int) -> Ints:
+    """Join a level in bands: low-pass (T, C, h, w), details (T, C, 3, h, w) to (T, C, H, W)."""
+    return np.clip(_join(x, details, H, W), -CLIP, CLIP)
+
+
+def to_dn(x: Ints, setting: Setting) -> Ints:
+    """Add the means to planes (T, C, H, W)."""
+    return x + np.array(MEANS[setting.sensor])[setting.bands, None, None]
+
+
 def synthesise(latents: Latents, setting: Setting, weights: Weights) -> Ints:
     """Digital numbers (T, C, H, W) of latents.
 
@@ -355,26 +446,17 @@ def synthesise(latents: Latents, setting: Setting, weights: Weights) -> Ints:
     CorruptChunk
         If a coefficient is larger than any encoder makes it.
     """
-    T, _, H, W = setting.shape
-    bands, r = setting.bands, setting.r
-    book = tensor(weights, f"codebook.{setting.sensor}")
-    liftings: dict[tuple[int, int], _Lifting] = {}
+    H, W = setting.shape[2:]
+    spectra = Spectra(setting, weights)
 
-    def to_bands(planes: Ints, level: int) -> Ints:  # (T, C, ...)
-        found = np.empty_like(planes)
-        for t in range(T):
-            key = int(latents.entries[t, level]), level
-            if key not in liftings:
-                V = _eigenvectors(book[key][np.ix_(bands, bands)])
-                every = [_Lifting(V, last) for last in range(len(V))]
-                liftings[key] = min(every, key=lambda lifting: lifting.largest)
-            found[t] = liftings[key].inverse(planes[t])
-        return np.clip(found, -CLIP, CLIP)
+    def step(level: int, i: int) -> int:
+        return step_of(setting.r, GAINS[level][i])
 
-    x = to_bands(_dequantise(latents.lowpass, 0, r, GAINS[LOWPASS][0]), LOWPASS)
+    lowpass = dequantise(latents.lowpass, 0, step(LOWPASS, 0))
+    x = spectra.to_bands(lowpass, latents.entries[:, LOWPASS], LOWPASS)
     for level in (4, 3, 2, 1, 0):
         q, d = latents.details[level], latents.d[level]
-        subbands = [_dequantise(q[:, :, i], d[:, :, i], r, GAINS[level][i]) for i in range(3)]
-        detail = to_bands(np.stack(subbands, 2), level)
-        x = np.clip(_join(x, detail, *_sizes(H, W)[level]), -CLIP, CLIP)
-    return x + np.array(MEANS[setting.sensor])[bands, None, None]
+        subbands = [dequantise(q[:, :, i], d[:, :, i], step(level, i)) for i in range(3)]
+        details = spectra.to_bands(np.stack(subbands, 2), latents.entries[:, level], level)
+        x = add_details(x, details, *sizes_of(H, W)[level])
+    return to_dn(x, setting)
