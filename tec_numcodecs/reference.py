@@ -2,7 +2,7 @@
 
 It is the judge of the fast decoder and of FORMAT.md, and it reads archives where nothing but NumPy
 runs. It takes the clear way rather than the fast one: the names are those of FORMAT.md, and so are
-the section numbers in the comments. It knows the models of section 9; others are refused.
+the section numbers in the comments. It knows the mini family, sections 9 to 12.
 
 >>> weights = load_weights("mini-fp.safetensors")  # doctest: +SKIP
 >>> pixels = decode(chunk, weights)  # doctest: +SKIP
@@ -27,25 +27,19 @@ from safetensors.numpy import load as load_safetensors
 
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, UnsupportedFormat, WeightsError
 from tec_numcodecs.reference_context import decode_elic, decode_tt
+from tec_numcodecs.reference_flextec import TOKENS, decode_flextec, read_tokens
 from tec_numcodecs.reference_fp import MEANS, Setting, decode_latents
 from tec_numcodecs.reference_fp import synthesise as synthesise_fp
-from tec_numcodecs.reference_rans import read_residual, require
+from tec_numcodecs.reference_rans import Cursor, read_residual, require
 
 Array = NDArray[Any]
 Weights = Mapping[str, Array]
 
 EMPTY, MODEL, LOSSLESS = 0, 1, 2
 NODATA_MASK, NAN_MASK, LATENTS, RESIDUAL, SAMPLES = range(5)
+FP, ELIC, TT, FLEXTEC = 1, 2, 3, 4
 DTYPES = {1: "u2", 2: "i2", 3: "f4"}
 SENSORS = {1: "sentinel-2-l2a", 2: "sentinel-2-l1c"}
-
-
-def decode_fp(data: bytes, setting: Setting, weights: Weights) -> tuple[Array, NDArray[np.int32]]:
-    latents = decode_latents(data, setting, weights)
-    return synthesise_fp(latents, setting, weights), latents.symbols()
-
-
-MODELS = {1: decode_fp, 2: decode_elic, 3: decode_tt}
 
 
 class WeightsFile(dict[str, Array]):
@@ -71,7 +65,9 @@ def load_weights(path: str | Path) -> WeightsFile:
     return weights
 
 
-def decode(chunk: bytes, weights: Weights, *, max_samples: int = 1 << 28) -> Array:
+def decode(
+    chunk: bytes, weights: Weights, *, quality: int | None = None, max_samples: int = 1 << 28
+) -> Array:
     """Decode a chunk to pixels.
 
     Parameters
@@ -81,6 +77,8 @@ def decode(chunk: bytes, weights: Weights, *, max_samples: int = 1 << 28) -> Arr
     weights
         Tensors of the weights file that the chunk names, best from `load_weights`; not used (and
         may be empty) if the chunk is empty or lossless.
+    quality
+        Of mini flextec, read no more than that many tokens (1 to 16); all if None.
     max_samples
         A chunk that claims more samples is refused before memory is allocated for it.
 
@@ -97,13 +95,17 @@ def decode(chunk: bytes, weights: Weights, *, max_samples: int = 1 << 28) -> Arr
         If a version, model or section is none that this reader knows.
     WeightsError
         If the weights are others than the chunk's, or a tensor is missing.
+    InvalidInput
+        If `quality` is out of range, or asks for a part of a chunk with a residual, or of one of a
+        model that has no tokens.
     """
     header = read_header(chunk, max_samples)
+    _check_quality(quality, header)
     if header.mode == LOSSLESS:
         return _lossless_samples(header)
     nodata, nan = _read_mask(header, NODATA_MASK), _read_mask(header, NAN_MASK)
     if header.mode == MODEL:
-        dn = _decode_latents(header, weights)[0]
+        dn = _decode_latents(header, weights, quality)[0]
         planes = [sorted(header.bands).index(band) for band in header.bands]
         with np.errstate(all="ignore"):  # binary64 and binary32, to infinity and beyond
             samples = _to_samples(dn[:, planes] * header.scale + header.offset, header)
@@ -137,10 +139,23 @@ def decode_symbols(
     header = read_header(chunk, max_samples)
     if header.mode != MODEL:
         raise InvalidInput(f"a chunk in mode {header.mode}", allowed="mode 1, a model's latents")
-    return _decode_latents(header, weights)[1]
+    return _decode_latents(header, weights, None)[1]
 
 
-def _decode_latents(header: Header, weights: Weights) -> tuple[Array, NDArray[np.int32]]:
+def _check_quality(quality: int | None, header: Header) -> None:
+    if quality is None or header.mode != MODEL:
+        return
+    if header.model != FLEXTEC:
+        raise InvalidInput(f"quality={quality} for a chunk of model {header.model}", allowed="None")
+    if not 1 <= quality <= TOKENS:
+        raise InvalidInput(f"quality={quality}", allowed=f"1 to {TOKENS}, or None")
+    if RESIDUAL in header.sections and quality < (header.quality or TOKENS):
+        raise InvalidInput(f"quality={quality} for a chunk with a residual", allowed="all tokens")
+
+
+def _decode_latents(
+    header: Header, weights: Weights, quality: int | None
+) -> tuple[Array, NDArray[np.int32]]:
     """Decode digital numbers, planes in the sensor's order, and the integers behind them."""
     if isinstance(weights, WeightsFile) and weights.sha256[:8] != header.weights_digest:
         raise WeightsError(
@@ -148,39 +163,26 @@ def _decode_latents(header: Header, weights: Weights) -> tuple[Array, NDArray[np
             f"{header.weights_digest.hex()}", fix="load the file whose SHA-256 begins so",
         )  # fmt: skip
     require(header.sensor, "latents of no sensor")
+    require(header.rate_index <= 223, f"rate index {header.rate_index}")
     sensor, bands = SENSORS[header.sensor], sorted(header.bands)
     setting = Setting(header.shape, sensor, bands, header.rate_index)
-    dn, symbols = MODELS[header.model](header.sections[LATENTS], setting, weights)
+    data = header.sections[LATENTS]
+    if header.model == FLEXTEC:
+        tokens = read_tokens(data, header.quality or TOKENS)
+        dn, symbols = decode_flextec(tokens[:quality], setting, weights)
+        if quality is not None and quality < len(tokens):  # the checksum is that of all tokens
+            return dn, symbols
+    elif header.model == FP:
+        latents = decode_latents(data, setting, weights)
+        dn, symbols = synthesise_fp(latents, setting, weights), latents.symbols()
+    else:
+        dn, symbols = (decode_elic if header.model == ELIC else decode_tt)(data, setting, weights)
     found = google_crc32c.value(symbols.tobytes())
     require(found == header.symbols_crc, "symbols whose checksum does not match")
     return dn, symbols
 
 
 # ---------------------------------------------------------- 2. Conventions, 4. Layout of a chunk
-
-
-@dataclass
-class _Cursor:
-    data: bytes
-    position: int = 0
-
-    def take(self, n: int) -> bytes:
-        require(self.position + n <= len(self.data), "bytes that end inside a field")
-        self.position += n
-        return self.data[self.position - n : self.position]
-
-    def unpack(self, layout: str) -> tuple[Any, ...]:
-        return struct.unpack("<" + layout, self.take(struct.calcsize("<" + layout)))
-
-    def varint(self) -> int:
-        value = 0
-        for shift in range(0, 63, 7):
-            byte = self.take(1)[0]
-            value |= (byte & 127) << shift
-            if byte < 128:
-                require(byte or not shift, "a varint that is not in its shortest form")
-                return value
-        raise CorruptChunk("a varint of more than 63 bits")
 
 
 @dataclass
@@ -198,6 +200,7 @@ class Header:
     model: int
     weights_digest: bytes
     rate_index: int
+    quality: int
     symbols_crc: int
     sections: dict[int, bytes]
 
@@ -214,7 +217,7 @@ def read_header(chunk: bytes, max_samples: int = 1 << 28) -> Header:
     require(chunk[:4] == b"\x89TEC" and len(chunk) >= 9, "no tec chunk")
     checksum = int.from_bytes(chunk[-4:], "little")
     require(google_crc32c.value(chunk[:-4]) == checksum, "a checksum that does not match")
-    cursor = _Cursor(chunk[:-4], 4)
+    cursor = Cursor(chunk[:-4], 4)
     version, mode, dtype, present = cursor.unpack("4B")
     if version != 1:
         raise UnsupportedFormat(f"chunk format version {version}", allowed="1")
@@ -228,7 +231,7 @@ def read_header(chunk: bytes, max_samples: int = 1 << 28) -> Header:
     require(samples <= max_samples, f"{samples} samples, more than {max_samples}")
     sensor, bands = _read_bands(cursor, C)
     scale, offset, nodata = _read_scaling(cursor)
-    model, exact, digest, rate, _, crc = cursor.unpack("BB8sHBI") if mode == MODEL else (0,) * 6
+    model, exact, digest, rate, quality, crc = cursor.unpack("BB8sHBI") if mode == MODEL else (0,) * 6
     require(model <= 4 and exact <= 1 and (mode != MODEL or model), f"model {model}")
     require(exact or not present & 1 << RESIDUAL, "a residual on pixels that are not exact")
     numbers = [i for i in range(5) if present >> i & 1]
@@ -239,11 +242,11 @@ def read_header(chunk: bytes, max_samples: int = 1 << 28) -> Header:
     require(NAN_MASK not in sections or dtype & 127 == 3, "NaN in an integer type")
     return Header(
         mode, np.dtype(byte_order + DTYPES[dtype & 127]), (T, C, H, W), sensor, bands,
-        scale, offset, nodata, model, digest, rate, crc, sections,
+        scale, offset, nodata, model, digest, rate, quality, crc, sections,
     )  # fmt: skip
 
 
-def _read_bands(cursor: _Cursor, C: int) -> tuple[int, list[int]]:
+def _read_bands(cursor: Cursor, C: int) -> tuple[int, list[int]]:
     (sensor,) = cursor.take(1)
     if sensor == 0:
         return 0, []
@@ -259,7 +262,7 @@ def _read_bands(cursor: _Cursor, C: int) -> tuple[int, list[int]]:
     return sensor, order
 
 
-def _read_scaling(cursor: _Cursor) -> tuple[float, float, float | None]:
+def _read_scaling(cursor: Cursor) -> tuple[float, float, float | None]:
     (bits,) = cursor.take(1)
     require(bits <= 3, f"scaling {bits:#b}")
     scale, offset = cursor.unpack("2d") if bits & 1 else (1.0, 0.0)

@@ -447,7 +447,8 @@ def _read_planes(
     return planes, integers, x
 
 
-def _flat(arrays: list[Ints]) -> NDArray[np.int32]:
+def flat(arrays: list[Ints]) -> NDArray[np.int32]:
+    """All integers in the order of their checksum."""
     return np.concatenate([array.ravel() for array in arrays]).astype("<i4")
 
 
@@ -465,18 +466,16 @@ def decode_elic(
     WeightsError
         If a tensor is missing, or sums of a network are too large.
     """
-    require(setting.r <= 223, f"rate index {setting.r}")
     rans = RansDecoder(data)
     decoder = ContextDecoder(rans, Image(setting, weights), weights, setting.r)
     entries = read_entries(rans, setting, weights)
     _, integers, x = _read_planes(decoder, entries, [])
     rans.finish()
-    return to_dn(x, setting), _flat([entries, decoder.shifts, *integers])
+    return to_dn(x, setting), flat([entries, decoder.shifts, *integers])
 
 
 def decode_tt(data: bytes, setting: Setting, weights: Weights) -> tuple[Ints, NDArray[np.int32]]:
     """Decode section 2 of a chunk of mini tt; all else as for `decode_elic`."""
-    require(setting.r <= 223, f"rate index {setting.r}")
     rans = RansDecoder(data)
     decoder = _DateDecoder(rans, Image(setting, weights), weights, setting.r)
     entries = read_entries(rans, setting, weights)
@@ -496,4 +495,4 @@ def decode_tt(data: bytes, setting: Setting, weights: Weights) -> tuple[Ints, ND
     rans.finish()
     levels = [np.concatenate(arrays) for arrays in zip(*dates, strict=True)]
     head = [entries, np.array(references), np.stack(shifts)]
-    return to_dn(np.concatenate(images), setting), _flat([*head, *levels])
+    return to_dn(np.concatenate(images), setting), flat([*head, *levels])

@@ -235,7 +235,6 @@ def decode_latents(data: bytes, setting: Setting, weights: Weights) -> Latents:
         If a tensor is missing.
     """
     T, C, H, W = setting.shape
-    require(setting.r <= 223, f"rate index {setting.r}")
     decoder = PlaneDecoder(RansDecoder(data), weights, setting.r, C)
     entries = read_entries(decoder.rans, setting, weights)
     sizes = sizes_of(H, W)

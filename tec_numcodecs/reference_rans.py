@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import struct
 from bisect import bisect_right
+from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,35 @@ def require(condition: object, found: str) -> None:
     """
     if not condition:
         raise CorruptChunk(found, allowed="what FORMAT.md says", fix="restore it from a copy")
+
+
+# ------------------------------------------------------------------------------ 2. Conventions
+
+
+@dataclass
+class Cursor:
+    """Takes the fields of section 4 one after another."""
+
+    data: bytes
+    position: int = 0
+
+    def take(self, n: int) -> bytes:
+        require(self.position + n <= len(self.data), "bytes that end inside a field")
+        self.position += n
+        return self.data[self.position - n : self.position]
+
+    def unpack(self, layout: str) -> tuple[Any, ...]:
+        return struct.unpack("<" + layout, self.take(struct.calcsize("<" + layout)))
+
+    def varint(self) -> int:
+        value = 0
+        for shift in range(0, 63, 7):
+            byte = self.take(1)[0]
+            value |= (byte & 127) << shift
+            if byte < 128:
+                require(byte or not shift, "a varint that is not in its shortest form")
+                return value
+        raise CorruptChunk("a varint of more than 63 bits")
 
 
 # ---------------------------------------------------------------------------- 8. Entropy coding
