@@ -28,9 +28,10 @@ from safetensors.numpy import load as load_safetensors
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, UnsupportedFormat, WeightsError
 from tec_numcodecs.reference_context import decode_elic, decode_tt
 from tec_numcodecs.reference_flextec import TOKENS, decode_flextec, read_tokens
-from tec_numcodecs.reference_fp import MEANS, Setting, decode_latents
+from tec_numcodecs.reference_fp import decode_latents
 from tec_numcodecs.reference_fp import synthesise as synthesise_fp
 from tec_numcodecs.reference_rans import Cursor, read_residual, require
+from tec_numcodecs.reference_transform import MEANS, Setting
 
 Array = NDArray[Any]
 Weights = Mapping[str, Array]
@@ -231,7 +232,9 @@ def read_header(chunk: bytes, max_samples: int = 1 << 28) -> Header:
     require(samples <= max_samples, f"{samples} samples, more than {max_samples}")
     sensor, bands = _read_bands(cursor, C)
     scale, offset, nodata = _read_scaling(cursor)
-    model, exact, digest, rate, quality, crc = cursor.unpack("BB8sHBI") if mode == MODEL else (0,) * 6
+    model, exact, digest, rate, quality, crc = (
+        cursor.unpack("BB8sHBI") if mode == MODEL else (0,) * 6
+    )
     require(model <= 4 and exact <= 1 and (mode != MODEL or model), f"model {model}")
     require(exact or not present & 1 << RESIDUAL, "a residual on pixels that are not exact")
     numbers = [i for i in range(5) if present >> i & 1]

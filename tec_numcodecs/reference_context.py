@@ -6,33 +6,30 @@ divided by powers of two) in binary64, which are exact; everything else is integ
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs.errors import WeightsError
-from tec_numcodecs.reference_fp import (
+from tec_numcodecs.reference_fp import PlaneDecoder, Table, read_entries, spread, undo_prediction
+from tec_numcodecs.reference_rans import Ints, RansDecoder, require
+from tec_numcodecs.reference_transform import (
     GAINS,
     LARGEST,
     LOWPASS,
     Floats,
-    PlaneDecoder,
     Setting,
     Spectra,
-    Table,
     Weights,
     add_details,
     dequantise,
-    read_entries,
     sizes_of,
-    spread,
     step_of,
     tensor,
     to_dn,
-    undo_prediction,
 )
-from tec_numcodecs.reference_rans import Ints, RansDecoder, require
 
 Features = NDArray[np.int8]
 Key = tuple[int, int]  # component, orientation
@@ -115,6 +112,11 @@ def sums(m: Ints) -> tuple[Ints, Ints, Ints]:
     """m, and D and X: its sums over the direct and over the diagonal neighbours."""
     n = around(m)
     return m, n[0][1] + n[1][0] + n[1][2] + n[2][1], n[0][0] + n[0][2] + n[2][0] + n[2][2]
+
+
+def _small(planes: Iterator[Ints]) -> Features:
+    """Features (T, h, w, number) that are computed one by one: together they would be large."""
+    return np.stack([plane.astype(np.int8) for plane in planes], -1)
 
 
 class _Companding:
@@ -235,11 +237,14 @@ class ContextDecoder(PlaneDecoder):
 
         self.coarser, self.q = ({} if level == 4 else self.q), {}
         self.L = project(P, 0, 1 << 24)
-        self.O = self.G = None
+        self.O = None
         if reference is not None:
             O = [project(reference.details[:, :, i], i, 1 << 16) for i in range(3)]
             self.O, self.G = np.stack(O, 2), self.L - project(reference.P, 0, 1 << 24)
         T, C, h, w = P.shape
+        if self.coarser:
+            parents_of = [[self.coarser[c, i] for c in range(C)] for i in range(3)]
+            self.coarser_sums = np.abs(parents_of).sum(1)  # (3, T, ...)
         self.before = np.zeros((3, T, h, w), np.int64)
         parents = {} if level == 4 else self.magnitudes
         q, o, self.magnitudes = self.level(level, (T, C, 3, h, w), parents)
@@ -260,14 +265,15 @@ class ContextDecoder(PlaneDecoder):
         if orientation == 0 and c:
             self.before += np.abs([self.q[c - 1, i] for i in range(3)])
         E, flags, coded = self.blocks(level, c, orientation, features)
-        still = self.still_features(level, c, orientation, E, flags)
+        still = _small(self.still_features(level, c, orientation, E, flags))
         q, o = np.zeros_like(E), np.zeros_like(E)
         self.q[c, orientation] = q
         for phase, (y, x) in enumerate(PHASES):
             place = Place(level, c, orientation, np.s_[:, y::2, x::2], coded[:, y::2, x::2])
             if not place.coded.any():
                 continue
-            seen = np.concatenate([place.of(still), place.of(self.moving_features(q))], 1)
+            moving = _small(self.moving_features(q))
+            seen = np.concatenate([place.of(still), place.of(moving)], 1)
             s3 = self.network(level, orientation)(seen, c, self.first_phase + phase, self.r)
             M = np.clip(rounded(s3[:, 0] / 32), -240, 240)
             A = rounded(s3[:, 1] / 64) + seen[:, 0]
@@ -304,86 +310,87 @@ class ContextDecoder(PlaneDecoder):
 
     def still_features(
         self, level: int, k: int, orientation: int, E: Ints, flags: Ints
-    ) -> Features:
-        """Those that are known before the plane's coefficients: (T, h, w, 46 or 53)."""
-        c, c_signed, h, h_signed = (getattr(self.compand, name) for name in (
-            "c", "c_signed", "h", "h_signed"))  # fmt: skip
+    ) -> Iterator[Ints]:
+        """Those that are known before the plane's coefficients: 46 or 53 planes (T, h, w)."""
+        c, c_signed = self.compand.c, self.compand.c_signed
         nothing = np.zeros_like(E)
 
         def of(component: int, i: int) -> Ints:
             return self.q.get((component, i), nothing)
 
-        found = [np.searchsorted(self.compand.scales, E, "right") - 64]
-        found += [np.full_like(E, 4 * self.shifts[level, k, orientation])]
-        for i in (0, 1):  # in orientation 1, (k, 1) itself is not there yet
-            found += map(c, sums(np.abs(of(k, i))))
+        yield np.searchsorted(self.compand.scales, E, "right") - 64
+        yield np.full_like(E, 4 * self.shifts[level, k, orientation])
+        for i in (0, 1):  # (k, i) is there only if it comes before this plane
+            yield from map(c, sums(np.abs(of(k, i))))
         for component in (k - 1, k - 2):
             q = of(component, orientation)
-            found += [*map(c, sums(np.abs(q))), c_signed(q)]
-        found += [c_signed(of(k - 3, orientation))]
+            yield from map(c, sums(np.abs(q)))
+            yield c_signed(q)
+        yield c_signed(of(k - 3, orientation))
         for m in self.before:
-            found += map(c, sums(m))
-        found += self.parent_features(k, orientation, E.shape)
-        n = around(self.L[:, k], "edge")
-        found += [f(difference) for difference in (
-            n[1][0] + n[1][2] - 2 * n[1][1],
-            n[0][1] + n[2][1] - 2 * n[1][1],
+            yield from map(c, sums(m))
+        yield from self.parent_features(k, orientation, E.shape)
+        yield from self.image_features(self.L[:, k])
+        yield 16 * (spread(sums(flags)[1], 8, E.shape) - 2)
+        if self.networks != "elic":
+            yield from self.reference_features(k, orientation, nothing)
+
+    def parent_features(self, k: int, orientation: int, shape: tuple[int, ...]) -> Iterator[Ints]:
+        """Numbers 27 to 34."""
+        if not self.coarser:
+            yield from [np.zeros(shape, np.int64)] * 8
+            return
+        c, q = self.compand.c, self.coarser[k, orientation]
+
+        def up(plane: Ints) -> Ints:
+            return spread(plane, 2, shape)
+
+        n = around(np.abs(q))
+        y_even, x_even = (np.arange(size) % 2 == 0 for size in shape[1:])
+        yield from (up(c(plane)) for plane in sums(np.abs(q)))
+        yield np.where(y_even[:, None], up(c(n[0][1])), up(c(n[2][1])))
+        yield np.where(x_even, up(c(n[1][0])), up(c(n[1][2])))
+        yield up(self.compand.c_signed(q))
+        yield up(c(self.coarser_sums[orientation]))
+        yield up(c(self.coarser_sums.sum(0)))
+
+    def image_features(self, L: Ints) -> Iterator[Ints]:
+        """Numbers 35 to 45, of one component (T, h, w)."""
+        n = around(L, "edge")
+        for difference in (
+            n[1][0] + n[1][2] - 2 * L,
+            n[0][1] + n[2][1] - 2 * L,
             n[1][2] - n[1][0],
             n[2][1] - n[0][1],
             n[2][2] - n[2][0] - n[0][2] + n[0][0],
-        ) for f in (h, h_signed)]  # fmt: skip
-        found += [np.sign(self.L[:, k]) * c(np.abs(self.L[:, k]) // 256)]
-        found += [16 * (spread(sums(flags)[1], 8, E.shape) - 2)]
-        if self.networks != "elic":
-            found += self.reference_features(k, orientation, nothing)
-        return np.stack(found, -1).astype(np.int8)
+        ):
+            yield self.compand.h(difference)
+            yield self.compand.h_signed(difference)
+        yield np.sign(L) * self.compand.c(np.abs(L) >> 8)
 
-    def parent_features(self, k: int, orientation: int, shape: tuple[int, ...]) -> list[Ints]:
-        """Numbers 27 to 34."""
-        if not self.coarser:
-            return [np.zeros(shape, np.int64)] * 8
-        c = self.compand.c
-        q = self.coarser[k, orientation]
-        n = around(np.abs(q))
-        even = [np.arange(size) % 2 == 0 for size in shape[1:]]
-        of_orientations = [
-            sum(np.abs(m) for (_, i), m in self.coarser.items() if i == j) for j in range(3)
-        ]
-
-        def up(plane: Any) -> Ints:
-            return spread(plane, 2, shape)
-
-        return [
-            *(up(c(plane)) for plane in sums(np.abs(q))),
-            np.where(even[0][:, None], up(c(n[0][1])), up(c(n[2][1]))),
-            np.where(even[1], up(c(n[1][0])), up(c(n[1][2]))),
-            up(self.compand.c_signed(q)),
-            up(c(of_orientations[orientation])),
-            up(c(sum(of_orientations))),
-        ]
-
-    def reference_features(self, k: int, orientation: int, nothing: Ints) -> list[Ints]:
+    def reference_features(self, k: int, orientation: int, nothing: Ints) -> Iterator[Ints]:
         """The seven of section 11, between numbers 46 and 47."""
-        if self.O is None or self.G is None:
-            return [nothing] * 7
+        if self.O is None:
+            yield from [nothing] * 7
+            return
         h, h_signed = self.compand.h, self.compand.h_signed
         O, G = self.O[:, k, orientation], self.G[:, k]
-        _, direct, diagonal = sums(np.abs(O))
+        yield h(O)
+        yield h_signed(O)
+        yield from map(h, sums(np.abs(O))[1:])
+        yield h(G)
+        yield h_signed(G)
         n = around(G, "edge")
-        slopes = np.abs(n[1][2] - n[1][0]) + np.abs(n[2][1] - n[0][1])
-        return [h(O), h_signed(O), h(direct), h(diagonal), h(G), h_signed(G), h(slopes)]
+        yield h(np.abs(n[1][2] - n[1][0]) + np.abs(n[2][1] - n[0][1]))
 
-    def moving_features(self, q: Ints) -> Features:
-        """Those of the plane itself, numbers 47 to 51: (T, h, w, 5)."""
-        c, c_signed, n = self.compand.c, self.compand.c_signed, around(q)
-        m = around(np.abs(q))
-        return np.stack([
-            c(m[1][0] + m[1][2]),
-            c(m[0][1] + m[2][1]),
-            c(sums(np.abs(q))[2]),
-            c_signed(n[1][0] + n[1][2]),
-            c_signed(n[0][1] + n[2][1]),
-        ], -1).astype(np.int8)  # fmt: skip
+    def moving_features(self, q: Ints) -> Iterator[Ints]:
+        """Those of what is there of the plane itself, numbers 47 to 51."""
+        c, c_signed, n, m = self.compand.c, self.compand.c_signed, around(q), around(np.abs(q))
+        yield c(m[1][0] + m[1][2])
+        yield c(m[0][1] + m[2][1])
+        yield c(sums(np.abs(q))[2])
+        yield c_signed(n[1][0] + n[1][2])
+        yield c_signed(n[0][1] + n[2][1])
 
 
 class Place(NamedTuple):
@@ -452,9 +459,7 @@ def flat(arrays: list[Ints]) -> NDArray[np.int32]:
     return np.concatenate([array.ravel() for array in arrays]).astype("<i4")
 
 
-def decode_elic(
-    data: bytes, setting: Setting, weights: Weights
-) -> tuple[Ints, NDArray[np.int32]]:
+def decode_elic(data: bytes, setting: Setting, weights: Weights) -> tuple[Ints, NDArray[np.int32]]:
     """Decode section 2 of a chunk of mini elic.
 
     Returns digital numbers (T, C, H, W) and the integers in the order of their checksum.

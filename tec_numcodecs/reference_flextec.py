@@ -17,17 +17,9 @@ from tec_numcodecs.reference_context import (
     flat,
     row_of,
 )
-from tec_numcodecs.reference_fp import (
-    LARGEST,
-    LOWPASS,
-    Setting,
-    Weights,
-    read_entries,
-    sum_blocks,
-    tensor,
-    to_dn,
-)
+from tec_numcodecs.reference_fp import read_entries, sum_blocks
 from tec_numcodecs.reference_rans import Cursor, Ints, RansDecoder, require
+from tec_numcodecs.reference_transform import LARGEST, LOWPASS, Setting, Weights, tensor, to_dn
 
 TOKENS = 16
 GROUPS = ((4, 3), (2,), (1,), (0,))  # levels of each token of a pass; the first has the low-pass
