@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass

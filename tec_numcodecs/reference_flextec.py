@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from tec_numcodecs.reference_context import (
     ContextDecoder,
     Image,
-    N,
     Place,
     Planes,
     flat,
-    row_of,
 )
+from tec_numcodecs.reference_features import N, row_of
 from tec_numcodecs.reference_fp import read_entries, sum_blocks
 from tec_numcodecs.reference_rans import Cursor, Ints, RansDecoder, require
 from tec_numcodecs.reference_transform import LARGEST, LOWPASS, Setting, Weights, tensor, to_dn
@@ -31,40 +30,39 @@ class _PassDecoder(ContextDecoder):
     networks = "flex"
 
     def __init__(
-        self, number: int, image: Image, weights: Weights, before: _PassDecoder | None
+        self, number: int, image: Image, weights: Weights, last: _PassDecoder | None
     ) -> None:
         self.d = 3 - number
         r = min(image.setting.r + 16 * self.d, 223)
         super().__init__(RansDecoder(b""), image, weights, r)
         self.first_phase = 4 * number
         self.magnitude_offsets = tensor(weights, "flex.offsets")[number]
-        self.before_this = before
-        self.coefficients_of: dict[int, Ints] = {}  # level: (T, C, 3, h, w)
+        self.last = last
+        self.integers: dict[int, Ints] = {}  # level: (T, C, 3, h, w)
         self.planes: dict[int, Planes] = {}
 
     def step(self, level: int, orientation: int = 0) -> int:
         return super().step(level, orientation) << self.d
 
     def shift(self, level: int, c: int, orientation: int) -> int:
-        if self.before_this is None:
+        if self.last is None:
             return super().shift(level, c, orientation)
-        return int(self.before_this.shifts[level, c, orientation])
+        return int(self.last.shifts[level, c, orientation])
 
-    def known(self, level: int, c: int, orientation: int) -> Ints:
-        """Coefficients of a plane (T, h, w) in the pass before."""
-        return self.before_this.coefficients_of[level][:, c, orientation]
-
-    def flags(self, level: int, c: int, orientation: int, rows: Ints) -> Ints:
-        if self.before_this is None:
-            return super().flags(level, c, orientation, rows)
-        flags = np.minimum(sum_blocks(np.abs(self.known(level, c, orientation))), 1)
-        flags[flags == 0] = super().flags(level, c, orientation, rows[flags == 0])
+    def flags(self, plane: tuple[int, int, int], rows: Ints) -> Ints:
+        if self.last is None:
+            return super().flags(plane, rows)
+        level, c, orientation = plane
+        known = self.last.integers[level][:, c, orientation]
+        flags = np.minimum(sum_blocks(np.abs(known)), 1)
+        flags[flags == 0] = super().flags(plane, rows[flags == 0])
         return flags
 
     def coefficients(self, place: Place, M: Ints, A: Ints, B: Ints) -> tuple[Ints, Ints]:
-        if self.before_this is None:
+        if self.last is None:
             return super().coefficients(place, M, A, B)
-        before = place.of(self.known(place.level, place.component, place.orientation))
+        known = self.last.integers[place.level][:, place.component, place.orientation]
+        before = place.of(known)
         n = np.abs(before)
         M, A = np.clip(M, -8, 7), np.clip(A, -36, 31)
         rows = np.where(
@@ -78,7 +76,7 @@ class _PassDecoder(ContextDecoder):
         q = np.where(n == 0, symbols, np.sign(before) * (2 * n + symbols))
         return q, np.zeros_like(q)
 
-    def to_dn(self, level: int, orientation: int, q: Ints, o: Ints) -> Ints:
+    def to_dn(self, level: int, orientation: int, q: Ints, o: Ints) -> Ints:  # noqa: ARG002
         step, n = self.step(level, orientation), np.abs(q)
         if step != 16:
             m = 64 * n + self.magnitude_offsets[np.clip(n, 1, 3) - 1]
@@ -120,33 +118,32 @@ def decode_flextec(
     """
     image = Image(setting, weights)
     T, C = setting.shape[:2]
-    coefficients, details = {}, {}
-    for level in range(5):
-        coefficients[level] = np.zeros((T, C, 3, *image.sizes[level + 1]), np.int64)
-        details[level] = coefficients[level]
-    decoder: _PassDecoder | None = None
+    nothing = {n: np.zeros((T, C, 3, *image.sizes[n + 1]), np.int64) for n in range(5)}
+    integers, details = dict(nothing), dict(nothing)  # as far as they are known
+    passes: list[_PassDecoder] = []
     for token, data in enumerate(tokens):
-        number, group = divmod(token, 4)
+        number, group = divmod(token, len(GROUPS))
         rans = RansDecoder(data)
         if group == 0:
-            decoder = _PassDecoder(number, image, weights, decoder)
-            decoder.rans = rans
-            if number == 0:
-                entries = read_entries(rans, setting, weights)
-                lowpass = decoder.read_lowpass(T)
-            else:
-                bits = [rans.raw(1) for _ in range(lowpass.size)]
-                lowpass = 2 * lowpass + np.reshape(bits, lowpass.shape)
-            x = image.to_bands(decoder.lowpass_dn(lowpass), entries, LOWPASS)
+            passes.append(_PassDecoder(number, image, weights, passes[-1] if passes else None))
+        decoder = passes[-1]
         decoder.rans = rans
+        if token == 0:
+            entries = read_entries(rans, setting, weights)
+            lowpass = decoder.read_lowpass(T)
+        elif group == 0:
+            bits = [rans.raw(1) for _ in range(lowpass.size)]
+            lowpass = 2 * lowpass + np.reshape(bits, lowpass.shape)
+        if group == 0:
+            x = image.to_bands(decoder.lowpass_dn(lowpass), entries, LOWPASS)
         for level in GROUPS[group]:
-            reference = decoder.before_this.planes[level] if decoder.before_this else None
-            q, found = decoder.read_level(level, x, entries, reference)
-            coefficients[level], details[level] = q, found
-            decoder.coefficients_of[level], decoder.planes[level] = q, Planes(x, found)
-            x = image.finer(x, found, level)
+            reference = passes[-2].planes[level] if number else None
+            integers[level], details[level] = decoder.read_level(level, x, entries, reference)
+            decoder.integers[level] = integers[level]
+            decoder.planes[level] = Planes(x, details[level])
+            x = image.finer(x, details[level], level)
         rans.finish()
     for level in range(GROUPS[group][-1] - 1, -1, -1):  # those that the last pass does not have
         x = image.finer(x, details[level], level)
-    integers = [entries, lowpass, *(coefficients[level] for level in (4, 3, 2, 1, 0))]
-    return to_dn(x, setting), flat(integers)
+    in_order = [entries, lowpass, *(integers[level] for level in (4, 3, 2, 1, 0))]
+    return to_dn(x, setting), flat(in_order)

@@ -108,12 +108,16 @@ class PlaneDecoder:
         E = np.minimum(_shift(E, s), (1 << 18) - 1)
         n = _floor_log2(S)
         half = (2 * S >> n) - 2  # 1 if S >= 3 * 2^(n - 1), else 0
-        flags = self.flags(level, c, orientation, self.flag_rows[level, 2 * n + half])
+        flags = self.flags((level, c, orientation), self.flag_rows[level, 2 * n + half])
         require(((flags == 0) | (flags == 1)).all(), "a flag that is neither 0 nor 1")
         return E, flags, spread(flags, 8, E.shape) == 1
 
-    def flags(self, level: int, c: int, orientation: int, rows: Ints) -> Ints:
-        """Decode the flags of a plane, one for each row number."""
+    def flags(
+        self,
+        plane: tuple[int, int, int],  # noqa: ARG002  (mini flextec looks there)
+        rows: Ints,
+    ) -> Ints:
+        """Decode the flags of a plane (level, component, orientation), one for each row number."""
         return self.rans.pull(rows, self.table)
 
     def shift(self, level: int, c: int, orientation: int) -> int:
@@ -122,6 +126,7 @@ class PlaneDecoder:
         return self.shift_after(p)
 
     def shift_after(self, p: int) -> int:
+        """Decode a shift, in the row that another one decides."""
         s = int(self.rans.pull(self.shift_rows[p + 8 : p + 9], self.table)[0])
         require(abs(s) <= 8, f"a shift of {s}")
         return s
@@ -221,6 +226,7 @@ def decode_latents(data: bytes, setting: Setting, weights: Weights) -> Latents:
 
 
 def undo_prediction(residuals: Ints) -> Ints:
+    """From residuals of the low-pass to its integers (T, C, h, w)."""
     T, C, h, w = residuals.shape
     q = np.zeros((T, C, h + 1, w + 1), np.int32)  # row 0 and column 0 are outside; it wraps
     for y, x in np.ndindex(h, w):
