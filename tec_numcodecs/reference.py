@@ -92,7 +92,7 @@ def decode(
     CorruptChunk
         If the bytes are damaged or contradict FORMAT.md.
     UnsupportedFormat
-        If a version, model or section is none that this reader knows.
+        If the version is none that this reader knows.
     WeightsError
         If the weights are others than the chunk's, or a tensor is missing.
     InvalidInput

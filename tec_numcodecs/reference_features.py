@@ -211,9 +211,7 @@ class Network:
             (16 * self.second, 255, np.abs(self.second_bias)),
             (16 * self.out, 255, np.abs(self.out_bias)),
         ):
-            # The finest unit of a sum: W is whole numbers of it.
-            unit = np.array([_lowest_bit(column) for column in W.T])
-            if ((most * np.abs(W).sum(0) + bias) / unit > 1 << 24).any():
+            if ((most * np.abs(W).sum(0) + bias) / _finest_units(W) > 1 << 24).any():
                 raise WeightsError(f"network {name} with large sums", allowed="exact in binary32")
 
     def __call__(self, features: Features, k: int, phase: int, r: int) -> Floats:
@@ -228,12 +226,12 @@ class Network:
         return np.concatenate(found)
 
 
-def _lowest_bit(values: Floats) -> float:
-    """The largest power of two, at most 1, that all values are whole multiples of."""
-    unit = 1.0
-    while (values % unit).any():
-        unit /= 2
-    return unit
+def _finest_units(W: Floats) -> Floats:
+    """For each column the largest power of two, at most 1, that it is whole multiples of."""
+    units = np.ones(W.shape[1])
+    while (finer := (W % units).any(0)).any():
+        units[finer] /= 2
+    return units
 
 
 # -------------------------------------------------------------------------------- 10.5 Rows

@@ -295,7 +295,9 @@ def test_errors_say_what_is_missing(small_chunks):
     at_model = data.index(reference.read_header(data).weights_digest) - 2
     with pytest.raises(UnsupportedFormat, match="version 2"):
         reference.decode(signed(data[:4] + b"\2" + data[5:]), WEIGHTS)
-    with pytest.raises(UnsupportedFormat, match="model 2"):
+    with pytest.raises(CorruptChunk, match="model 5"):
+        reference.decode(signed(data[:at_model] + b"\5" + data[at_model + 1 :]), WEIGHTS)
+    with pytest.raises(WeightsError, match=r"no tensor features\.integers"):
         reference.decode(signed(data[:at_model] + b"\2" + data[at_model + 1 :]), WEIGHTS)
     with pytest.raises(WeightsError, match="no tensor prior"):
         reference.decode(data, {"codebook.sentinel-2-l2a": WEIGHTS["codebook.sentinel-2-l2a"]})

@@ -1,0 +1,237 @@
+"""The reader written from FORMAT.md alone judges mini elic, tt and flextec: the same pixels."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+import pytest
+from cubes import scene
+
+import tec_numcodecs
+from tec_numcodecs import chunk, reference, reference_context
+from tec_numcodecs.config import CodecConfig
+from tec_numcodecs.errors import CorruptChunk, InvalidInput, TecError, WeightsError
+from tec_numcodecs.sensors import get_sensor
+
+MODELS = ("elic", "tt", "flextec")
+L1C = get_sensor("sentinel-2-l1c").bands
+SHUFFLED = ("B08", "B02", "B12", "B04", "B03")
+RGB = ("B04", "B03", "B02")
+
+
+def _load():
+    folder = Path(tec_numcodecs.__file__).parent / "weights"
+    bundled = json.loads((folder / "bundled.json").read_text())
+    (name,) = {bundled["mini"][model]["file"] for model in MODELS}
+    return reference.load_weights(folder / name)
+
+
+WEIGHTS = _load()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _always_mode_1():
+    """Chunks as the model has them, where plain samples would be smaller, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunk, "_smallest", lambda coded, *_: coded)
+        yield
+
+
+def encode(array, **keywords):
+    config = CodecConfig.parse(**keywords)
+    (data,) = chunk.encode([array], config)
+    assert reference.read_header(data).mode == reference.MODEL
+    return data
+
+
+def judge(array, **keywords):
+    """Encode, decode with both readers, compare every bit; return the chunk."""
+    data = encode(array, **keywords)
+    (expected,) = chunk.decode([data])
+    found = reference.decode(data, WEIGHTS, max_samples=array.size)
+    assert found.dtype == expected.dtype == array.dtype
+    np.testing.assert_array_equal(found, expected)
+    assert found.tobytes() == expected.tobytes()
+    return data
+
+
+def signed(data):
+    """Bytes whose last four are a checksum, with the right one."""
+    return data[:-4] + struct.pack("<I", google_crc32c.value(bytes(data[:-4])))
+
+
+def series(shape, dtype=np.uint16):
+    """Dates that resemble each other, as a reference of mini tt needs it."""
+    first = scene((1, *shape[1:]), dtype=dtype)
+    dates = [first * (1 + date / 50) + scene(first.shape, 7, dtype) / 40 for date in range(shape[0])]
+    return np.concatenate(dates).astype(dtype)
+
+
+# -- the same pixels --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("lam", [0.5, 20, 700, 1e5])
+def test_every_rate(model, lam):
+    judge(series((2, 3, 17, 21)), model=model, lam=lam, bands=RGB)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("size", [(1, 1), (10, 30), (1, 17), (18, 1), (2, 3)])
+def test_every_size(model, size):
+    judge(series((3, 2, *size)), model=model, lam=200, bands=("B04", "B8A"))
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("sensor", "bands"),
+    [
+        ("sentinel-2-l2a", ("B11",)),
+        ("sentinel-2-l2a", SHUFFLED),
+        ("sentinel-2-l1c", L1C),
+    ],
+)
+def test_every_choice_of_bands(model, sensor, bands):
+    judge(series((1, len(bands), 10, 30)), model=model, lam=200, sensor=sensor, bands=bands)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_dtype_and_gaps(model):
+    array = series((2, 3, 11, 14))
+    array[0, :, 2:9, 4:11] = 0
+    array[-1, 0, -4:] = 0
+    for dtype in (">u2", "<i2"):
+        judge(array.astype(dtype), model=model, lam=200, bands=RGB)
+    reflectance = (array / 10_000).astype("<f4")
+    reflectance[reflectance == 0] = np.nan
+    judge(reflectance, model=model, lam=200, bands=RGB, units="reflectance", nodata=0.1)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_noise_spikes_and_stripes(model):
+    """Escapes, raw bits and clipping."""
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 65536, (2, 3, 18, 23)).astype(np.uint16)
+    ground = series(noise.shape)
+    spikes = np.where(random.random(noise.shape) < 0.02, noise, ground)
+    stripes = np.where(np.arange(23) % 2, np.uint16(65535), ground)
+    for array, lam in ((spikes, 1000), (stripes, 1), (noise, 3e4)):
+        judge(array, model=model, lam=lam, bands=RGB, nodata=None)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_residuals(model):
+    data = judge(series((2, 3, 17, 21)), model=model, lam=20, bands=RGB, max_error=20)
+    assert reference.RESIDUAL in reference.read_header(data).sections
+
+
+def test_more_dates_than_a_reference_is_made_from(monkeypatch):
+    """Ten dates; some have a reference, made from up to eight of those before."""
+    made = []
+    reference_of = reference_context._reference
+    monkeypatch.setattr(
+        reference_context,
+        "_reference",
+        lambda past, P: made.append(len(past)) or reference_of(past, P),
+    )
+    judge(series((10, 2, 9, 11)), model="tt", lam=500, bands=("B04", "B08"))
+    assert max(made) == 8
+
+
+@pytest.mark.parametrize("stored", [1, 3, 6, 16])
+def test_every_number_of_tokens(stored):
+    array = series((2, 3, 19, 27))
+    data = judge(array, model="flextec", lam=200, bands=RGB, quality=stored)
+    for quality in range(1, stored + 1):
+        with tec_numcodecs.set_options(quality=quality):
+            (expected,) = chunk.decode([data])
+        found = reference.decode(data, WEIGHTS, quality=quality)
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(
+        reference.decode(data, WEIGHTS, quality=16), reference.decode(data, WEIGHTS)
+    )
+
+
+# -- hostile input ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def small_chunk(request):
+    array = series((2, 1, 6, 7))
+    data = encode(array, model=request.param, lam=5, bands=("B03",))
+    assert reference.read_header(data).sections.keys() == {reference.LATENTS}
+    return data
+
+
+def is_refused(data):
+    """Whether a chunk is refused; any exception but ours fails the test."""
+    try:
+        found = reference.decode(data, WEIGHTS, max_samples=1000)
+    except TecError:
+        return True
+    assert found.ndim == 4
+    return False
+
+
+def test_damage_under_a_right_checksum_never_escapes(small_chunk):
+    """Who signs a damaged chunk gets pixels or a typed error, never another exception."""
+    found = []
+    for at in range(4, len(small_chunk) - 4):
+        byte = small_chunk[at] ^ (0xFF if at % 3 == 0 else 1 << at % 8)
+        rest = small_chunk[at + 1 :]
+        damaged = small_chunk[:at] + (bytes([byte]) + rest if at % 4 else rest)
+        found.append(is_refused(signed(damaged)))
+    assert 0.7 * len(found) < sum(found) < len(found)
+
+
+def test_random_latents(small_chunk):
+    """Noise in place of the stream, which then goes on for as long as it likes."""
+    size = len(reference.read_header(small_chunk).sections[reference.LATENTS])
+    at = len(small_chunk) - 4 - size
+    random = np.random.default_rng(0)
+    for _ in range(10):
+        noise = random.bytes(size)
+        if reference.read_header(small_chunk).model == reference.FLEXTEC:  # keep the sizes
+            noise = small_chunk[at : at + 17] + noise[17:]
+        assert is_refused(signed(small_chunk[:at] + noise + small_chunk[-4:]))
+
+
+def test_tokens_and_quality_that_do_not_fit():
+    array = series((1, 3, 9, 10))
+    data = encode(array, model="flextec", lam=200, bands=RGB, quality=3)
+    header = reference.read_header(data)
+    at_quality = data.index(header.weights_digest) + 10
+    assert data[at_quality] == 3
+    at_tokens = len(data) - 4 - len(header.sections[reference.LATENTS])
+    assert data[at_tokens] == 3
+    for at in (at_quality, at_tokens):
+        for number in (0, 2, 4, 17, 255):
+            damaged = signed(data[:at] + bytes([number]) + data[at + 1 :])
+            with pytest.raises(CorruptChunk, match="tokens"):
+                reference.decode(damaged, WEIGHTS)
+    for quality in (0, 17, -1):
+        with pytest.raises(InvalidInput, match="1 to 16"):
+            reference.decode(data, WEIGHTS, quality=quality)
+    with pytest.raises(InvalidInput, match="model 2"):
+        reference.decode(encode(array, model="elic", lam=20, bands=RGB), WEIGHTS, quality=4)
+    bounded = encode(array, model="flextec", lam=20, bands=RGB, max_error=20)
+    with pytest.raises(InvalidInput, match="residual"):
+        reference.decode(bounded, WEIGHTS, quality=15)
+    reference.decode(bounded, WEIGHTS, quality=16)
+
+
+def test_weights_that_do_not_fit():
+    data = encode(series((1, 3, 9, 10)), model="elic", lam=200, bands=RGB)
+    some = {name: WEIGHTS[name] for name in WEIGHTS if not name.startswith("features")}
+    with pytest.raises(WeightsError, match=r"no tensor features\.integers"):
+        reference.decode(data, some)
+    large = dict(WEIGHTS)
+    for level in range(5):
+        name = f"elic.{level}.0.first.shift"
+        large[name] = np.full_like(WEIGHTS[name], 20)
+    with pytest.raises(WeightsError, match="large sums"):
+        reference.decode(data, large)
