@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from pathlib import Path
@@ -10,6 +11,7 @@ import google_crc32c
 import numpy as np
 import pytest
 from cubes import scene
+from safetensors.numpy import save
 
 import tec_numcodecs
 from tec_numcodecs import chunk, reference, reference_context
@@ -67,7 +69,9 @@ def signed(data):
 def series(shape, dtype=np.uint16):
     """Dates that resemble each other, as a reference of mini tt needs it."""
     first = scene((1, *shape[1:]), dtype=dtype)
-    dates = [first * (1 + date / 50) + scene(first.shape, 7, dtype) / 40 for date in range(shape[0])]
+    dates = [
+        first * (1 + date / 50) + scene(first.shape, 7, dtype) / 40 for date in range(shape[0])
+    ]
     return np.concatenate(dates).astype(dtype)
 
 
@@ -75,7 +79,7 @@ def series(shape, dtype=np.uint16):
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("lam", [0.5, 20, 700, 1e5])
+@pytest.mark.parametrize("lam", [0.5, 200, 1e5])
 def test_every_rate(model, lam):
     judge(series((2, 3, 17, 21)), model=model, lam=lam, bands=RGB)
 
@@ -129,8 +133,51 @@ def test_residuals(model):
     assert reference.RESIDUAL in reference.read_header(data).sections
 
 
-def test_more_dates_than_a_reference_is_made_from(monkeypatch):
-    """Ten dates; some have a reference, made from up to eight of those before."""
+@pytest.fixture(scope="module")
+def other_networks(tmp_path_factory):
+    """Weights whose networks use every input and output, and with which references pay.
+
+    Those in the package could leave a part of sections 11 and 12 without effect: networks may have
+    learned that an input means nothing, and an encoder may never choose a reference.
+    """
+    random = np.random.default_rng(0)
+    other = dict(WEIGHTS)
+    for name, found in WEIGHTS.items():
+        family, _, part = name.partition(".")
+        part = part[4:]  # after the level and the orientation
+        values = None
+        if family == "elic" and part == "out.bias":
+            values = found + np.array([0, 2500, 0])  # dear: scales that are far too large
+        elif family in {"tt", "flex"} and part:
+            values = {
+                "first.shift": 8,
+                "second.shift": 8,
+                "out.shift": [8, 9, 9, 8],
+                "out.bias": [0, -400, 150, 20],
+                "out": random.integers(-60, 61, found.shape),
+            }.get(part, random.integers(-100, 101, found.shape))
+        if values is not None:
+            other[name] = np.broadcast_to(values, found.shape).astype(found.dtype)
+    folder = tmp_path_factory.mktemp("weights")
+    data = save(other)
+    digest = hashlib.sha256(data).hexdigest()
+    path = folder / f"{digest}.safetensors"
+    path.write_bytes(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEC_WEIGHTS_DIR", str(folder))
+        yield {"id": "mini-context-other", "sha256": digest}, reference.load_weights(path)
+
+
+def judge_others(array, other_networks, **keywords):
+    name, weights = other_networks
+    config = CodecConfig.parse(weights=name, **keywords)
+    (data,) = chunk.encode([array], config)
+    (expected,) = chunk.decode([data], config)
+    np.testing.assert_array_equal(reference.decode(data, weights), expected)
+
+
+def test_references(other_networks, monkeypatch):
+    """Ten dates; the last ones have references that are made from eight of those before."""
     made = []
     reference_of = reference_context._reference
     monkeypatch.setattr(
@@ -138,22 +185,24 @@ def test_more_dates_than_a_reference_is_made_from(monkeypatch):
         "_reference",
         lambda past, P: made.append(len(past)) or reference_of(past, P),
     )
-    judge(series((10, 2, 9, 11)), model="tt", lam=500, bands=("B04", "B08"))
-    assert max(made) == 8
+    array = series((10, 2, 9, 11))
+    judge_others(array, other_networks, model="tt", lam=500, bands=("B04", "B08"))
+    assert {1, 8} <= set(made) <= set(range(1, 9))
 
 
-@pytest.mark.parametrize("stored", [1, 3, 6, 16])
+def test_references_of_passes(other_networks):
+    judge_others(series((2, 3, 19, 27)), other_networks, model="flextec", lam=700, bands=RGB)
+
+
+@pytest.mark.parametrize("stored", [1, 6, 16])
 def test_every_number_of_tokens(stored):
-    array = series((2, 3, 19, 27))
-    data = judge(array, model="flextec", lam=200, bands=RGB, quality=stored)
-    for quality in range(1, stored + 1):
+    array = series((2, 2, 17, 18))
+    data = judge(array, model="flextec", lam=200, bands=("B04", "B08"), quality=stored)
+    for quality in range(1, stored + 1, 2):
         with tec_numcodecs.set_options(quality=quality):
             (expected,) = chunk.decode([data])
         found = reference.decode(data, WEIGHTS, quality=quality)
         np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(
-        reference.decode(data, WEIGHTS, quality=16), reference.decode(data, WEIGHTS)
-    )
 
 
 # -- hostile input ----------------------------------------------------------------------------
