@@ -205,6 +205,14 @@ def test_every_number_of_tokens(stored):
         np.testing.assert_array_equal(found, expected)
 
 
+def test_which_way_ties_are_rounded():
+    """At rate index 42 many values of mini flextec lie between two DN, of either sign."""
+    date = series((1, 2, 33, 24))
+    array = np.concatenate([date, 12000 - date])
+    data = judge(array, model="flextec", lam=3.8e5, bands=("B04", "B08"), nodata=None)
+    assert reference.read_header(data).rate_index == 42
+
+
 # -- hostile input ----------------------------------------------------------------------------
 
 
