@@ -5,6 +5,7 @@ Written from FORMAT.md alone, with its names.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -173,7 +174,7 @@ class ContextDecoder(PlaneDecoder):
         s = int(self.shifts[level, c, orientation])
         still = here.still_features(c, orientation, E, s, flags)
         if self.networks != "elic":
-            still = chain(still, here.reference_features(c, orientation))
+            still = chain(still, self.reference_features(here, level, c, orientation))
         first = small(still)
         for phase, (y, x) in enumerate(PHASES):
             place = Place(level, c, orientation, np.s_[:, y::2, x::2], coded[:, y::2, x::2])
@@ -192,6 +193,16 @@ class ContextDecoder(PlaneDecoder):
             for found, value in zip((q, o), values, strict=True):
                 found[place.part][place.coded] = value
         return q, o
+
+    def reference_features(
+        self,
+        here: Surroundings,
+        level: int,  # noqa: ARG002  (mini flextec looks there)
+        c: int,
+        orientation: int,
+    ) -> Iterator[Ints]:
+        """The seven features of a reference, planes (T, h, w)."""
+        return here.reference_features(c, orientation)
 
     def network(self, level: int, orientation: int) -> Network:
         key = self.networks, level, orientation

@@ -5,6 +5,9 @@ Written from FORMAT.md alone, with its names.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +18,7 @@ from tec_numcodecs.reference_context import (
     Planes,
     flat,
 )
-from tec_numcodecs.reference_features import N, row_of
+from tec_numcodecs.reference_features import N, Surroundings, row_of, sums
 from tec_numcodecs.reference_fp import read_entries, sum_blocks
 from tec_numcodecs.reference_rans import Cursor, Ints, RansDecoder, require
 from tec_numcodecs.reference_transform import LARGEST, LOWPASS, Setting, Weights, tensor, to_dn
@@ -57,6 +60,25 @@ class _PassDecoder(ContextDecoder):
         flags = np.minimum(sum_blocks(np.abs(known)), 1)
         flags[flags == 0] = super().flags(plane, rows[flags == 0])
         return flags
+
+    def reference_features(
+        self, here: Surroundings, level: int, c: int, orientation: int
+    ) -> Iterator[Ints]:
+        yield from islice(super().reference_features(here, level, c, orientation), 4)
+        if self.last is None:
+            yield from [np.zeros_like(here.L[:, c])] * 3
+            return
+        K = np.abs(self.last.integers[level])
+        m, D, _ = sums(K[:, :, orientation].sum(1))
+        yield self.compand.c(m)
+        yield self.compand.c(D)
+        four = np.zeros_like(m)
+        if level:
+            finer = np.abs(self.last.integers[level - 1][:, c, orientation])
+            for y, x in np.ndindex(2, 2):
+                part = finer[:, y::2, x::2]
+                four[:, : part.shape[1], : part.shape[2]] += part
+        yield self.compand.c(four)
 
     def coefficients(self, place: Place, M: Ints, A: Ints, B: Ints) -> tuple[Ints, Ints]:
         if self.last is None:
