@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument(
-        "--keep-mixture", action="store_true", help="fit elic to the tables that tt and flextec have"
+        "--keep-mixture", action="store_true", help="fit elic to the tables that there are"
     )
     parser.add_argument("--decay", type=float, default=0.01, help="weight decay")
     parser.add_argument("--finest", type=int, default=0, help="finest level to sample or fit")
