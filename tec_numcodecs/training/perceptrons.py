@@ -126,9 +126,11 @@ class Network(nn.Module):
                     layer.bias.copy_(_floats(arrays[f"{prefix}.{part}.bias"]))
             self.component.copy_(_floats(arrays[f"{prefix}.component"]))
             self.phase.copy_(_floats(arrays[f"{prefix}.phase"]))
-            rates = _floats(arrays[f"{prefix}.rate"])[::_KNOT]
-            self.rate[: len(rates)] = rates
-            self.rate[len(rates) :] = 2 * rates[-1] - rates[-2]
+            rates = _floats(arrays[f"{prefix}.rate"])
+            knots = rates[::_KNOT]
+            self.rate[:-1] = knots
+            part = (len(rates) - 1) % _KNOT / _KNOT  # how far the last index is past its knot
+            self.rate[-1] = (rates[-1] - knots[-1] * (1 - part)) / part
 
     def _layers(self) -> tuple[tuple[str, nn.Linear], ...]:
         return ("first", self.first), ("second", self.second), ("out", self.out)
