@@ -15,7 +15,7 @@
 # | model | what is learned | how long |
 # |---|---|---|
 # | `fp` | spectral transforms (a codebook of covariances) and frozen tables | minutes, no GPU |
-# | `elic`, `tt`, `flextec` | a context network in integers, one for every rate | hours |
+# | `elic`, `tt`, `flextec` | small networks in integers, one set for every rate | an hour |
 #
 # Training is not executed in this notebook: it takes minutes to hours. What is before it (your
 # data in a form that the trainers read) and after it (an archive with weights of your own) is.
@@ -71,13 +71,13 @@ scene.name, scene.sensor.name, scene.data.shape, scene.data.dtype
 # python -m tec_numcodecs.training.fit_prior --data scenes --out mine.safetensors
 # ```
 #
-# The context networks, in hours, with torch (and the extra `train`). The first command trains,
-# and resumes from its checkpoints; the second turns one of them into whole numbers.
+# The context networks, in an hour or so, with torch: crops are coded by the bundled model and what
+# its networks saw is kept, networks are fitted to that, and frozen into whole numbers. Each step can
+# be run, stopped and gone on with alone (`--step`).
 #
 # ```sh
-# python -m tec_numcodecs.training elic --data scenes --out run --minutes 600
-# python -m tec_numcodecs.training.freeze --checkpoint run/last.pt --data scenes \
-#     --out mine.safetensors
+# python -m tec_numcodecs.training elic --data scenes --out run --sample-minutes 10 --minutes 30
+# # the result: run/weights.safetensors
 # ```
 #
 # What else they can be told:

@@ -129,8 +129,8 @@ class Network(nn.Module):
             rates = _floats(arrays[f"{prefix}.rate"])
             knots = rates[::_KNOT]
             self.rate[:-1] = knots
-            part = (len(rates) - 1) % _KNOT / _KNOT  # how far the last index is past its knot
-            self.rate[-1] = (rates[-1] - knots[-1] * (1 - part)) / part
+            beyond = (len(rates) - 1) % _KNOT / _KNOT  # how far the last index is past its knot
+            self.rate[-1] = (rates[-1] - knots[-1] * (1 - beyond)) / beyond
 
     def _layers(self) -> tuple[tuple[str, nn.Linear], ...]:
         return ("first", self.first), ("second", self.second), ("out", self.out)
