@@ -19,10 +19,11 @@ import xarray as xr
 
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray._blocks import scaling_of
+from tec_xarray._grid import DATES, TILE
 from tec_xarray._report_figures import errors_of, indices_of
 from tec_xarray._report_views import decimal
 from tec_xarray._store import configurations
-from tec_xarray.encode import DATES, DEFAULT_LAM, TILE, compress
+from tec_xarray.encode import DEFAULT_LAM, compress
 from tec_xarray.layout import cube_of, to_cube
 from tec_xarray.metrics import INDICES, Plan, tally
 

@@ -9,8 +9,7 @@ byte of a store is touched.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -18,6 +17,7 @@ import xarray as xr
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.weights.obtain import Weights, any_rate
 from tec_xarray._find import find_axes, find_sensor
+from tec_xarray._grid import Grid, Shape, grid_of
 from tec_xarray._judge import DN_PER_REFLECTANCE, Meaning, judge
 from tec_xarray._provenance import with_provenance
 from tec_xarray._store import (
@@ -31,12 +31,7 @@ from tec_xarray._store import (
 from tec_xarray.geo import with_geo
 from tec_xarray.layout import Bands, as_dataset, cube_of, to_cube
 
-Shape: TypeAlias = "Sequence[int] | Mapping[str, int]"
-
-TILE = 256  # pixels of a chunk, each way: what models are made for
-SHARD = 1024  # pixels of a shard: an object of a megabyte or so, not of 50 kB
 DEFAULT_LAM = 20.0
-DATES = 4  # of a chunk: what temporal models see at once
 
 # Every storage setting that xarray keeps in an encoding. What remains is CF: dtype, units, ...
 _STORAGE = (
@@ -45,19 +40,6 @@ _STORAGE = (
     "source", "original_shape", "contiguous", "chunksizes", "zlib", "shuffle", "complevel",
     "fletcher32",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Grid:
-    """How an array is cut: chunk and shard shape (None: no shards), four numbers each."""
-
-    chunks: tuple[int, ...]
-    shards: tuple[int, ...] | None
-
-    @property
-    def block(self) -> tuple[int, ...]:
-        """What must be written at once: two writers in one object would race."""
-        return self.shards or self.chunks
 
 
 def compress(
@@ -213,7 +195,7 @@ def compress(
         "psnr": psnr,
         "bpppb": bpppb,
     }
-    grid = _grid(cube, chunks, shards, zarr_format, appendable=appendable)
+    grid = grid_of(cube, chunks, shards, zarr_format, appendable=appendable)
     _check_per(per, store, region)
     _check_embed(embed_weights, store, region)
     asked: dict[str, Any] = {}
@@ -304,61 +286,6 @@ def _check_embed(embed_weights: bool, store: Any, region: Any) -> None:
             allowed="compress(..., store=..., embed_weights=True)",
             fix="a plain to_zarr writes nothing but the dataset: pass store=",
         )
-
-
-def _grid(
-    cube: xr.DataArray,
-    chunks: Shape | None,
-    shards: Shape | bool | None,
-    zarr_format: int,
-    *,
-    appendable: bool,
-) -> Grid:
-    """Decide how to cut the array, and check what was asked for."""
-    T, C, H, W = cube.shape
-    default = (DATES if appendable else min(T, DATES), C, TILE, TILE)
-    chunk = default if chunks is None else _shape("chunks", chunks, cube, default)
-    if chunk[1] != C:
-        raise InvalidInput(
-            f"chunks = {chunk}", allowed=f"all {C} bands in a chunk", fix=f"pass {C} for the bands"
-        )
-    if zarr_format == 2:
-        if shards not in (None, False):
-            raise InvalidInput(f"shards = {shards}", allowed="None in format 2")
-        return Grid(chunk, None)
-    if shards is False:
-        return Grid(chunk, None)
-    # No larger than the data: a reader of one pixel reads the index of a whole shard.
-    room = (chunk[0], C, *(min(-(-n // c), max(SHARD // c, 1)) * c
-                           for n, c in zip((H, W), chunk[2:], strict=True)))  # fmt: skip
-    shard = room if shards in (None, True) else _shape("shards", shards, cube, room)
-    if any(s % c for s, c in zip(shard, chunk, strict=True)):
-        raise InvalidInput(
-            f"shards = {shard} over chunks = {chunk}", allowed="whole multiples of the chunks"
-        )
-    return Grid(chunk, shard)
-
-
-def _shape(
-    label: str, given: Any, cube: xr.DataArray, default: tuple[int, ...]
-) -> tuple[int, ...]:
-    dims = [str(dim) for dim in cube.dims]
-    if isinstance(given, Mapping):
-        unknown = [str(key) for key in given if key not in dims]
-        if unknown:
-            raise InvalidInput(f"{label} along {', '.join(unknown)}", allowed=", ".join(dims))
-        values = [given.get(dim, size) for dim, size in zip(dims, default, strict=True)]
-    else:
-        values = list(given) if isinstance(given, Sequence) else [given]
-    sizes = [cube.shape[i] if v == -1 and i < 4 else v for i, v in enumerate(values)]
-    good = [isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in sizes]
-    if len(sizes) != 4 or not all(good):
-        raise InvalidInput(
-            f"{label} = {given!r}",
-            allowed=f"four numbers > 0, for {', '.join(dims)}, or a dict of some",
-            fix=f"for example {label}={default}",
-        )
-    return tuple(int(n) for n in sizes)
 
 
 def _encoding(
