@@ -72,8 +72,8 @@ scene.name, scene.sensor.name, scene.data.shape, scene.data.dtype
 # ```
 #
 # The context networks, in an hour or so, with torch: crops are coded by the bundled model and what
-# its networks saw is kept, networks are fitted to that, and frozen into whole numbers. Each step can
-# be run, stopped and gone on with alone (`--step`).
+# its networks saw is kept, networks are fitted to that, and frozen into whole numbers. Each step
+# can be run, stopped and gone on with alone (`--step`).
 #
 # ```sh
 # python -m tec_numcodecs.training elic --data scenes --out run --sample-minutes 10 --minutes 30

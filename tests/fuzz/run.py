@@ -51,7 +51,7 @@ def main() -> int:
         command = [
             sys.executable, __file__, "--inside", target, str(found), str(HERE / "corpus" / target),
             f"-max_total_time={max(options.seconds // len(options.targets), 1)}",
-            "-timeout=10", "-rss_limit_mb=2048", "-max_len=4096", "-print_final_stats=1",
+            "-timeout=60", "-rss_limit_mb=2048", "-max_len=4096", "-print_final_stats=1",
             f"-artifact_prefix={found.parent}/{target}-crash-",
         ]  # fmt: skip
         code = subprocess.run(command, check=False).returncode
