@@ -9,6 +9,7 @@ never written again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -66,6 +67,10 @@ def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
         "tt": ("tt", holes, {}),
         "flextec-5": ("flextec", holes[:2], {"quality": 5}),
         "flextec-16": ("flextec", cube[:1, :, :16, :16], {}),
+        # With exact pixels and a residual.
+        "fp-bound": ("fp", holes[:1, :, :20, :20], {"max_error": 900}),
+        "elic-bound": ("elic", cube[:1, :, :20, :24], {"max_error": 900}),
+        "tt-bound": ("tt", cube[:2, :, :17, :20], {"max_error": 900}),
     }
 
 
@@ -91,6 +96,7 @@ def main() -> None:
                 "weights": weights.sha256,
                 "shape": list(found.shape),
                 "dtype": found.dtype.str,
+                "sha256": hashlib.sha256(found.tobytes()).hexdigest(),
                 "samples": [
                     None if math.isnan(v) else v for v in found.ravel()[::SAMPLES].tolist()
                 ],
