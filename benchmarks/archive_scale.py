@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
@@ -146,6 +147,30 @@ def encode(side: int, workers: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def encode_here(side: int) -> dict[str, Any]:
+    """Encode a square of a tile in this process, without a cluster: CPU seconds and memory."""
+    part, store = tile(side), zarr.storage.MemoryStore()
+    raw = side * side * len(part.data_vars) * DATES * 2
+    _warm()
+    peak, stop = [0], threading.Event()
+    watcher = threading.Thread(target=_watch, args=([os.getpid()], peak, stop))
+    watcher.start()
+    start, cpu = time.perf_counter(), time.process_time()
+    with dask.config.set(scheduler="synchronous"):
+        part.tec.compress(lam=20, store=store)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    stop.set()
+    watcher.join()
+    found = tec_xarray.info(store)
+    return {
+        "workers": 0, "raw_megabytes": raw / 1e6, "blocks": found["blocks"], "seconds": seconds,
+        "megabytes_a_second": raw / 1e6 / seconds, "cpu_seconds": cpu,
+        "megabytes_a_cpu_second": raw / 1e6 / cpu, "worker_peak_megabytes": peak[0] / 1e6,
+        "load": os.getloadavg()[0], "cores": os.cpu_count(),
+        "ratio": found["ratio"], "psnr": found["psnr"],
+    }  # fmt: skip
+
+
 def _warm() -> None:
     from tec_numcodecs import TecCodec
 
@@ -241,11 +266,15 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=2048, help="pixels of the part, each way")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[1, 2], help="0: this process, no cluster"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--page", type=Path, help="write the page there, too")
     given = parser.parse_args()
-    found: dict[str, Any] = {"plan": plan(), "runs": [encode(given.side, n) for n in given.workers]}
+    found: dict[str, Any] = {"plan": plan(), "runs": []}
+    for workers in given.workers:
+        found["runs"].append(encode(given.side, workers) if workers else encode_here(given.side))
     found["compared"] = compared(found["runs"])
     found["scene"] = scene()
     speed = max(run["megabytes_a_cpu_second"] for run in found["runs"])
