@@ -25,6 +25,7 @@ VERSION = 1
 
 STATE = ("dates", "lossless", "stored_bytes", "raw_bytes", "microseconds")
 ERRORS = ("samples", "square", "peak")  # for each band: valid, sum of squares in DN, largest in DN
+ARRAYS = frozenset({"state", "digest", "errors"})
 _GRID = ("time_block", "y_block", "x_block")
 
 
@@ -81,9 +82,13 @@ class Journal:
         self.errors: AnyArray = self._array("errors")
 
     def _array(self, name: str) -> AnyArray:
-        found = self._group[name]
+        found = self._group.get(name)
         if not isinstance(found, zarr.Array):
-            raise InvalidInput(f"{name!r} of the journal is a group", allowed="an array")
+            raise InvalidInput(
+                f"a journal without {name!r}",
+                allowed=", ".join(sorted(ARRAYS)),
+                fix="compress was stopped before its first block: write it anew with mode='w'",
+            )
         return found
 
     @classmethod

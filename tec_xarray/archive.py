@@ -27,7 +27,7 @@ from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.weights.registry import resolve
 from tec_xarray import _embedded, _template
 from tec_xarray._block import Job
-from tec_xarray._journal import JOURNAL, Done, Journal
+from tec_xarray._journal import ARRAYS, JOURNAL, Done, Journal
 from tec_xarray._place import AnyArray, Place, block_shape
 from tec_xarray._progress import Meter
 from tec_xarray._provenance import note_achieved
@@ -296,7 +296,8 @@ def begun(place: Place) -> str:
     except InvalidInput:
         return "nothing"
     members = dict(group.members())
-    if JOURNAL in members:
+    journal = members.pop(JOURNAL, None)
+    if isinstance(journal, zarr.Group) and set(journal.array_keys()) >= ARRAYS:
         return "archive"
     arrays = [array for array in members.values() if isinstance(array, zarr.Array)]
     cubes = [array for array in arrays if configuration(array)]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from archives import series
 from stacserver import faults
 from typer.testing import CliRunner
@@ -108,6 +109,11 @@ def test_a_store_without_its_first_block_is_begun_anew(source: Path) -> None:
     marked.to_zarr(store, compute=False, consolidated=False)
     tec("compress", source / "old.zarr", store, "--resume", "--lam", "20")
     assert tec_xarray.verify(store, xr.open_zarr(source / "old.zarr")).ok
+    half = source / "half.zarr"  # a kill while the journal was made
+    marked.to_zarr(half, compute=False, consolidated=False)
+    zarr.open_group(half).create_group("tec_journal", attributes={"version": 1})
+    tec("compress", source / "old.zarr", half, "--resume", "--lam", "20")
+    assert tec_xarray.verify(half).ok
     plain = source / "plain.zarr"
     marked.to_zarr(plain, consolidated=False)  # whole, but no archive: not to be touched
     before = {p: p.read_bytes() for p in plain.rglob("*") if p.is_file()}
