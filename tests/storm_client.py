@@ -13,7 +13,8 @@ from tec_xarray.archive import begun
 
 
 def main(source: str, store: str) -> None:
-    data = xr.open_zarr(source)
+    # Without consolidated metadata, variables come in any order; that of bands is the archive's.
+    data = xr.open_zarr(source)[["B04", "B02", "B8A", "SCL"]]
     with workers(2):
         if begun(Place.of(store, None, None)) == "archive":
             tec_xarray.resume(data, store)
