@@ -119,12 +119,15 @@ def run(data: Path, models: Sequence[str]) -> list[dict[str, object]]:
 
 def markdown(rows: Sequence[dict[str, object]], models: Sequence[str]) -> str:
     """Write the table: geometric means of each group, and the worst image."""
+    text = (
+        f"BD-rate over {RANGE[0]}-{RANGE[1]} dB against codecs whose KLT is fitted to the image, "
+        "on images that no training run has seen; negative: fewer bits. In brackets the image on "
+        "which we do worst."
+    )
     lines = [
         "# Fewer bands, and level 1C",
         "",
-        f"BD-rate over {RANGE[0]}-{RANGE[1]} dB against codecs whose KLT is fitted to the image, "
-        "on images that no training run has seen; negative: fewer bits. In brackets the image on "
-        "which we do worst.",
+        text,
         "",
         "| images | model | " + " | ".join(RIVAL_NAMES) + " |",
         "| --- | --- | ---: | ---: |",
