@@ -43,6 +43,8 @@ OFFSETS = 3
 _MEAN_LIMIT = 15 * 16
 #: Eighths of a step in the image under a level, and in a reference's coefficients.
 _LOW_LIMIT, _REFERENCE_LIMIT = 1 << 24, 1 << 16
+# Products of this many columns stay on one thread in every BLAS; see :mod:`.perceptron`.
+_COLUMNS = 1024
 
 
 class Networks:
@@ -248,7 +250,11 @@ class DetailWalk:
         product and one sum each, correctly rounded.
         """
         n, c = planes.shape[:2]
-        z = rows @ planes.reshape(n, c, -1).astype(np.float64)  # in units of 2^-12 DN
+        flat = planes.reshape(n, c, -1).astype(np.float64)
+        z = np.empty_like(flat)  # in units of 2^-12 DN
+        for start in range(0, flat.shape[2], _COLUMNS):
+            part = slice(start, start + _COLUMNS)
+            z[:, :, part] = rows @ flat[:, :, part]
         factor = LOW_UNITS * STEP_UNIT / (step * 4096.0)  # (1,) or (3,)
         z = z.reshape(planes.shape) * (factor[:, None, None] if planes.ndim == 5 else factor)
         z = np.floor(z + 0.5)

@@ -25,6 +25,7 @@ FEATURE_MAX, ACTIVATION_MAX = 127, 255
 SUM_BITS, ACTIVATION_BITS, FEATURE_BITS = 9, 5, 4
 #: No partial sum may exceed this.
 LIMIT = 1 << 24
+_ROWS = 64
 
 
 class Perceptron:
@@ -68,7 +69,7 @@ class Perceptron:
 
         Features that are left out at the end, those of a reference, count as zeros.
         """
-        sums = features @ self._before[: features.shape[1]]
+        sums = _product(features, self._before[: features.shape[1]])
         sums += self._component[min(component, len(self._component) - 1)] + self._rate[rate]
         return sums
 
@@ -85,12 +86,29 @@ class Perceptron:
         """
         begun += self._phase[phase]
         if own is not None:
-            begun += own @ self._own
-        hidden = _activate(begun) @ self._second
+            begun += _product(own, self._own)
+        hidden = _product(_activate(begun), self._second)
         hidden += self._second_bias
-        out: Float32Array = _activate(hidden) @ self._out
+        out = _product(_activate(hidden), self._out)
         out += self._out_bias
         return out
+
+
+def _product(rows: Float32Array, weights: Float32Array) -> Float32Array:
+    """Matrix product (P, K) x (K, N), a few rows at a time.
+
+    Products this small stay on one thread in every BLAS, without a setting of the process: chunks
+    are many, and threads that wait for each other on one of them only cost time.
+    """
+    count, inputs = rows.shape
+    whole = count - count % _ROWS
+    out = np.empty((count, weights.shape[1]), np.float32)
+    if whole:
+        blocks = np.ascontiguousarray(rows[:whole]).reshape(-1, _ROWS, inputs)
+        np.matmul(blocks, weights, out=out[:whole].reshape(-1, _ROWS, weights.shape[1]))
+    if whole < count:
+        np.matmul(np.ascontiguousarray(rows[whole:]), weights, out=out[whole:])
+    return out
 
 
 def _read(arrays: Arrays, name: str) -> Float32Array:
