@@ -25,12 +25,12 @@ from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.perceptron import Arrays, Perceptron
 from tec_numcodecs.models.mini.prior import Plane
 from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, LEVELS, STEP_UNIT, steps
+from tec_numcodecs.models.mini.references import Reference
 from tec_numcodecs.models.mini.surroundings import (
     LOW_UNITS,
     Companding,
     Index,
     Places,
-    Reference,
     Surroundings,
 )
 from tec_numcodecs.models.mini.transform import LOW, level_sizes, subband_sizes

@@ -21,7 +21,7 @@ from tec_numcodecs.models.mini.fp import MiniFP, latents_of
 from tec_numcodecs.models.mini.levelwise import LevelTransform
 from tec_numcodecs.models.mini.planes import PlaneReader, Shifts, Stage
 from tec_numcodecs.models.mini.symbols import Prices
-from tec_numcodecs.models.mini.transform import Codebook, Coefficients
+from tec_numcodecs.models.mini.transform import Coefficients
 
 Int32Array = NDArray[np.int32]
 
@@ -55,8 +55,7 @@ class MiniElic(MiniFP):
     def _transform(self, geometry: Geometry) -> LevelTransform:
         key = (geometry.sensor.id, geometry.bands)
         if key not in self._levelwise:
-            covariances = np.asarray(self._arrays[f"codebook.{geometry.sensor.name}"], np.float32)
-            codebook = Codebook(geometry.sensor, covariances)
+            codebook = self._codebook(geometry.sensor)
             self._levelwise[key] = LevelTransform(codebook, geometry.bands)
         return self._levelwise[key]
 

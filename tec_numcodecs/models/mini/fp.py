@@ -26,6 +26,7 @@ from tec_numcodecs.models.mini.transform import (
     Transform,
     subband_sizes,
 )
+from tec_numcodecs.sensors import Sensor
 
 Int32Array = NDArray[np.int32]
 
@@ -79,10 +80,12 @@ class MiniFP(Model):
     def _transform(self, geometry: Geometry) -> Transform:
         key = (geometry.sensor.id, geometry.bands)
         if key not in self._transforms:
-            covariances = np.asarray(self._arrays[f"codebook.{geometry.sensor.name}"], np.float32)
-            codebook = Codebook(geometry.sensor, covariances)
-            self._transforms[key] = Transform(codebook, geometry.bands)
+            self._transforms[key] = Transform(self._codebook(geometry.sensor), geometry.bands)
         return self._transforms[key]
+
+    def _codebook(self, sensor: Sensor) -> Codebook:
+        covariances = np.asarray(self._arrays[f"codebook.{sensor.name}"], np.float32)
+        return Codebook(sensor, covariances)
 
     def _entry_stage(self, entries: NDArray[np.uint8]) -> Stage:
         symbols = entries.ravel().astype(np.int32)

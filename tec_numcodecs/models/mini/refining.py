@@ -22,7 +22,8 @@ from tec_numcodecs.models.mini.levelwise import LevelTransform
 from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.prior import Plane
 from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, MAX_RATE_INDEX, STEP_UNIT
-from tec_numcodecs.models.mini.surroundings import Index, PassReference, Reference
+from tec_numcodecs.models.mini.references import PassReference, Reference
+from tec_numcodecs.models.mini.surroundings import Index
 
 Int32Array = NDArray[np.int32]
 Float32Array = NDArray[np.float32]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +125,13 @@ class Places:
 _PHASE = np.array([0, 2, 3, 1], np.int8)  # of (even, even), (even, odd), (odd, even), (odd, odd)
 
 
+class Referred(Protocol):
+    """What is known of a level from elsewhere; see :mod:`.references`."""
+
+    def features(self, k: int, o: int, own: Index) -> list[NDArray[np.float32]]:
+        """REFERENCE_FEATURES arrays (P,)."""
+
+
 class Surroundings:
     """The planes of one level and what lies under and above them.
 
@@ -135,8 +142,8 @@ class Surroundings:
         The decoded image under the level in the level's components, in eighths of a step.
     parent : Surroundings, optional
         The next coarser level, coded completely.
-    reference : Reference, optional
-        What another date holds at this level.
+    reference : Referred, optional
+        What another date, or a pass before, holds at this level.
 
     Attributes
     ----------
@@ -151,11 +158,11 @@ class Surroundings:
         companding: Companding,
         low: Int32Array,
         parent: Surroundings | None,
-        reference: Reference | None = None,
+        reference: Referred | None = None,
     ) -> None:
         n, components, h, w = low.shape
         self._companding, self._parent, self._reference = companding, parent, reference
-        self._low = np.pad(low.swapaxes(0, 1), _BORDER, mode="edge")
+        self._low = np.pad(low.swapaxes(0, 1), BORDER, mode="edge")
         self.q = np.zeros((components, _ORIENTATIONS, n, h + 2, w + 2), np.int32)
         self.magnitude = np.zeros_like(self.q)
         self._before = np.zeros((_ORIENTATIONS, n, h + 2, w + 2), np.int32)
@@ -206,7 +213,7 @@ class Surroundings:
         self._add_parent(out, k, o, places)
         self._add_low(out, k, places.own)
         blocks = np.pad(flags.astype(np.int32), ((0, 0), (1, 1), (1, 1)))
-        direct, _ = _neighbours(blocks.ravel(), places.block, blocks.shape[-1])
+        direct, _ = neighbours(blocks.ravel(), places.block, blocks.shape[-1])
         out.add(16.0 * (direct - 2))
         if self._reference:
             out.extend(None, self._reference.features(k, o, places.own))
@@ -219,7 +226,7 @@ class Surroundings:
         m = self.magnitude[component, orientation].ravel()
         beside, above = own + 1, own + width
         left, upper = own - 1, own - width
-        _, diagonal = _neighbours(m, own, width, direct=False)
+        _, diagonal = neighbours(m, own, width, direct=False)
         out = _Columns(len(own), OWN_FEATURES)
         out.add(self._companding.integers(m[left] + m[beside]))
         out.add(self._companding.integers(m[upper] + m[above]))
@@ -266,7 +273,7 @@ class Surroundings:
         if not known:
             return (0, 0, 0)
         flat = planes[at].ravel()
-        return (flat[places.own], *_neighbours(flat, places.own, self.width))
+        return (flat[places.own], *neighbours(flat, places.own, self.width))
 
     def _add_parent(self, out: _Columns, k: int, o: int, places: Places) -> None:
         magnitude = self._companding.integers
@@ -275,7 +282,7 @@ class Surroundings:
                 out.add(0.0)
             return
         flat = self._parent.magnitude[k, o].ravel()
-        direct, diagonal = _neighbours(flat, places.parent, self._parent.width)
+        direct, diagonal = neighbours(flat, places.parent, self._parent.width)
         for values in (flat[places.parent], direct, diagonal):
             out.add(magnitude(values))
         out.add(magnitude(flat[places.down]))
@@ -307,103 +314,11 @@ class Surroundings:
         out.add(np.copysign(self._companding.integers(np.abs(centre) >> 8), centre))
 
 
-_BORDER = ((0, 0), (0, 0), (1, 1), (1, 1))
+#: One more place on every side of the planes (C, N, h, w).
+BORDER = ((0, 0), (0, 0), (1, 1), (1, 1))
 
 
-class Reference:
-    """What another date of the chunk holds at a level.
-
-    Parameters
-    ----------
-    companding : Companding
-    q : int32 array (N, C, 3, h, w)
-        Its coefficients in the level's components, in eighths of this chunk's steps.
-    change : int32 array (N, C, h, w)
-        The image under the level minus the other date's, in eighths of a step.
-    """
-
-    def __init__(self, companding: Companding, q: Int32Array, change: Int32Array) -> None:
-        self._companding = companding
-        border = ((0, 0), *_BORDER)
-        self._q = np.ascontiguousarray(np.pad(np.moveaxis(q, 0, 2), border))
-        self._magnitude = np.abs(self._q)
-        self._change = np.pad(change.swapaxes(0, 1), _BORDER, mode="edge")
-
-    def values(self, component: int, orientation: int, own: Index) -> Int32Array:
-        """Coefficients in eighths of a step, (P,)."""
-        return self._q[component, orientation].ravel()[own]
-
-    def features(self, k: int, o: int, own: Index) -> list[NDArray[np.float32]]:
-        """REFERENCE_FEATURES arrays (P,)."""
-        return [*self._of_coefficients(k, o, own), *self._of_image(k, o, own)]
-
-    def _of_coefficients(self, k: int, o: int, own: Index) -> list[NDArray[np.float32]]:
-        eighths = self._companding.eighths
-        m = self._magnitude[k, o].ravel()
-        direct, diagonal = _neighbours(m, own, self._q.shape[-1])
-        size = eighths(m[own])
-        signed = np.copysign(size, self._q[k, o].ravel()[own])
-        return [size, signed, eighths(direct), eighths(diagonal)]
-
-    def _of_image(self, k: int, o: int, own: Index) -> list[NDArray[np.float32]]:
-        del o
-        eighths, width = self._companding.eighths, self._q.shape[-1]
-        change = self._change[k].ravel()
-        x = change[own]
-        slope = np.abs(change[own + 1] - change[own - 1]) + np.abs(
-            change[own + width] - change[own - width]
-        )
-        size = eighths(np.abs(x))
-        return [size, np.copysign(size, x), eighths(slope)]
-
-
-class PassReference(Reference):
-    """What the pass before holds at a level, of this component and of all others.
-
-    Parameters
-    ----------
-    companding : Companding
-    q : int32 array (N, C, 3, h, w)
-        Its coefficients in eighths of this pass's steps.
-    known : int32 array (N, C, 3, h, w)
-        Its integers.
-    finer : int32 array (N, C, 3, h2, w2), optional
-        Those of the next finer level.
-    """
-
-    def __init__(
-        self,
-        companding: Companding,
-        q: Int32Array,
-        known: Int32Array,
-        finer: Int32Array | None,
-    ) -> None:
-        super().__init__(companding, q, np.zeros((*q.shape[:2], *q.shape[3:]), np.int32))
-        every = np.abs(known).sum(axis=1, dtype=np.int32).swapaxes(0, 1)  # (3, N, h, w)
-        self._every = np.pad(every, _BORDER)
-        self._finer = finer
-
-    def _of_image(self, k: int, o: int, own: Index) -> list[NDArray[np.float32]]:
-        """Of all components together, the place and its neighbours; of the finer level, four."""
-        magnitude = self._companding.integers
-        flat = self._every[o].ravel()
-        direct, _ = _neighbours(flat, own, self._every.shape[-1])
-        children = np.zeros(len(own), np.float32)
-        if self._finer is not None:
-            children = magnitude(self._four(np.abs(self._finer[:, k, o])).ravel()[own])
-        return [magnitude(flat[own]), magnitude(direct), children]
-
-    def _four(self, finer: Int32Array) -> Int32Array:
-        """Sums of 2 x 2 of a finer plane, with a border: (N, h2, w2) -> (N, h + 2, w + 2)."""
-        n, h, w = finer.shape
-        _, _, down, across = self._every.shape
-        rest = 2 * (down - 2) - h, 2 * (across - 2) - w
-        even = np.pad(finer, ((0, 0), (0, rest[0]), (0, rest[1])))
-        sums = even.reshape(n, down - 2, 2, across - 2, 2).sum(axis=(2, 4), dtype=np.int32)
-        return np.pad(sums, ((0, 0), (1, 1), (1, 1)))
-
-
-def _neighbours(
+def neighbours(
     flat: Int32Array, at: Index, width: int, *, direct: bool = True
 ) -> tuple[Any, Int32Array]:
     """Sums over the four direct and the four diagonal neighbours, (P,) each."""
