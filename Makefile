@@ -50,7 +50,8 @@ test: lint
 	$(BIN)/python -m pytest -m "not slow and not train" $(ARGS)
 
 test-all: lint
-	$(BIN)/python -m pytest -m "not train" --hypothesis-profile=thorough $(ARGS)
+	$(BIN)/python -m pytest -m "not train" --hypothesis-profile=thorough \
+		-o faulthandler_timeout=7200 $(ARGS)
 
 # pytest's exit code 5 means that nothing was selected, which is no failure of what exists.
 test-train: $(TRAIN)/.installed
