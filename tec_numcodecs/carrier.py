@@ -2,15 +2,20 @@
 
 `float64` is the reference: products of 16-bit by 14-bit integers and all their partial sums stay
 below 2**53, so a double-precision matrix product is exact whatever order or fused operation it
-uses. `int8` splits the integers into signed bytes and multiplies those in four parts; it is used
-only where a probe with saturating vectors found it exact and faster, and every single product is
-checked by its row sums besides: some byte kernels saturate silently on some instruction sets.
+uses. `int16` multiplies the integers as they are in the C extension: eight products fit 31 bits,
+and their sums are added modulo 2**32 and, without their last 15 bits, once more, from which the
+whole sum follows. `int8` splits the integers into signed bytes and multiplies those in four parts
+by torch's kernel; every single product is checked by its row sums, because some byte kernels
+saturate silently on some instruction sets. Both are used only where a probe with saturating
+vectors found them exact, and faster than the others.
 
-Both return the same integers, so the carrier is a run-time choice and never part of a stream.
+All return the same integers, so the carrier is a run-time choice and never part of a stream.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,28 +25,35 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from tec_numcodecs import exact_rows
 from tec_numcodecs._spread import spread
 from tec_numcodecs.errors import InvalidInput
 
-Carrier = Literal["auto", "float64", "int8"]
+Carrier = Literal["auto", "float64", "int16", "int8"]
 
-_CARRIERS = ("auto", "float64", "int8")
+_CARRIERS = ("auto", "float64", "int16", "int8")
 _MIN_INNER = 256  # shorter products than this are dominated by splitting and joining bytes
 _MIN_OUTER = 128
 _MIN_INNER_IN_C = 64
+_COLUMNS, _STEP = 8, 8  # of a panel, see exact.h
+_MOST_WORDS = 1 << 17
 _NUMBERS_TOGETHER = 1 << 21  # of a left operand or its products: bounds memory, not results
-_PROBE_SHAPES = ((16, 768, 768), (40, 1030, 136), (256, 3072, 768))  # rows, inner, outer
+_PROBE_SHAPES = ((16, 768, 768), (40, 1030, 136))  # rows, inner, outer
+_PROBE_SHAPE_OF_BYTES = (256, 3072, 768)  # besides: libraries choose their kernels by size
+_ONE = torch.ones(1)
 _requested: Carrier = "auto"
+
+Float64Array = NDArray[np.float64]
 
 
 class Matrix:
     """A frozen right operand: integers of at most 8127 [N, K] and a power of two per row.
 
-    Held in two bytes an element: 16-bit integers, or a high and a low byte once the `int8`
-    carrier has used it. Neither is kept beside the other.
+    Held in two bytes an element: 16-bit integers, the same in panels once the `int16` carrier has
+    used it, or a high and a low byte after the `int8` carrier. Only one of them is kept.
 
     Parameters
     ----------
@@ -53,24 +65,21 @@ class Matrix:
 
     def __init__(self, integers: Tensor, scale: Tensor) -> None:
         self.scale = scale
-        self._integers: Tensor | None = integers
-        self._limbs: Tensor | None = None
+        self.shape: tuple[int, int] = (integers.shape[0], integers.shape[1])
+        self._form: Carrier = "float64"
+        self._held = integers
         self._row_total: Tensor | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N, K)."""
-        if self._integers is not None:
-            return self._integers.shape[0], self._integers.shape[1]
-        limbs = self._held_limbs()
-        return limbs.shape[0] // 2, limbs.shape[1]
 
     def integers(self) -> Tensor:
         """Return the integers as int16 [N, K]."""
-        if self._integers is not None:
-            return self._integers
-        high, low = self._held_limbs().to(torch.int16).chunk(2)
-        return high * 128 + low
+        if self._form == "int8":
+            high, low = self._held.to(torch.int16).chunk(2)
+            return high * 128 + low
+        if self._form == "int16":
+            outer, inner = self.shape
+            panels = self._held.permute(0, 2, 1, 3)  # (N / 8, 8, K / 2, 2)
+            return panels.flatten(2).flatten(0, 1)[:outer, :inner].contiguous()
+        return self._held
 
     def widened(self) -> Tensor:
         """Return the integers as float64 [N, K]."""
@@ -78,12 +87,23 @@ class Matrix:
 
     def limbs(self) -> Tensor:
         """Return int8 [2 N, K]: all high bytes, then all low bytes, of radix 128."""
-        if self._limbs is None:
+        if self._form != "int8":
             integers = self.integers()
             high = (integers + 64) >> 7
-            self._limbs = torch.cat((high, integers - (high << 7))).to(torch.int8)
-            self._integers = None
-        return self._limbs
+            self._hold("int8", torch.cat((high, integers - (high << 7))).to(torch.int8))
+        return self._held
+
+    def panels(self) -> Tensor:
+        """Return int16 [N / 8, K / 2, 8, 2], zeros where N and K are filled up to eights."""
+        if self._form != "int16":
+            integers, (outer, inner) = self.integers(), self.shape
+            filled = nn.functional.pad(integers, (0, -inner % _STEP, 0, -outer % _COLUMNS))
+            parts = filled.unflatten(1, (-1, 2)).unflatten(0, (-1, _COLUMNS))
+            self._hold("int16", parts.permute(0, 2, 1, 3).contiguous())
+        return self._held
+
+    def _hold(self, form: Carrier, held: Tensor) -> None:
+        self._form, self._held = form, held
 
     def row_total(self) -> Tensor:
         """Return the sum over the N rows, float64 [K]: whole numbers."""
@@ -92,24 +112,20 @@ class Matrix:
             self._row_total = total.to(torch.float64)
         return self._row_total
 
-    def _held_limbs(self) -> Tensor:
-        if self._limbs is None:  # pragma: no cover - one of the two always exists
-            raise RuntimeError("a matrix without elements")
-        return self._limbs
-
 
 def set_carrier(name: Carrier) -> None:
     """Choose how integer products are computed in this process; results are the same.
 
     Parameters
     ----------
-    name : {"auto", "float64", "int8"}
-        "auto" probes once and takes bytes where they are exact and faster.
+    name : {"auto", "float64", "int16", "int8"}
+        "auto" probes once and takes the fastest of those that are exact.
 
     Raises
     ------
     InvalidInput
-        The name is unknown, or "int8" was asked for where it is not exact.
+        The name is unknown, or "int8" was asked for where it is not exact. ("int16" without the
+        C extension is "float64".)
     """
     global _requested
     if name not in _CARRIERS:
@@ -117,7 +133,7 @@ def set_carrier(name: Carrier) -> None:
     if name == "int8" and not int8_is_exact():
         raise InvalidInput(
             "carrier = 'int8', but this machine's byte products saturate or are missing",
-            allowed="auto, float64",
+            allowed="auto, float64, int16",
             fix="leave it at 'auto'",
         )
     _requested = name
@@ -184,9 +200,12 @@ def affine(x: Tensor, matrix: Matrix, bias: Tensor) -> Tensor:
         float64 [M, N]: for each row the exact sum of the products of integers, times the scales
         (powers of two, hence exact), plus the bias (rounded once).
     """
-    rows = x.contiguous()[None, :, None]  # an image of one column
-    patches = Patches(rows, (1, 1), (0, 0), (x.shape[0], 1))
-    return affine_patches(patches, matrix, bias)[0, :, 0]
+    return affine_patches(_as_patches(x), matrix, bias)[0, :, 0]
+
+
+def _as_patches(x: Tensor) -> Patches:
+    """Take rows [M, K] as an image of one column."""
+    return Patches(x.contiguous()[None, :, None], (1, 1), (0, 0), (x.shape[0], 1))
 
 
 def affine_patches(patches: Patches, matrix: Matrix, bias: Tensor) -> Tensor:
@@ -211,7 +230,11 @@ def affine_patches(patches: Patches, matrix: Matrix, bias: Tensor) -> Tensor:
 
 def _affine_into(out: Tensor, patches: Patches, matrix: Matrix, bias: Tensor) -> None:
     native = exact_rows.native_for(patches.image)
-    if _use_int8(patches, matrix, native=native is not None):
+    way = _way(patches, matrix, native)
+    if way == "int16" and native is not None:
+        _by_words(native, out, patches, matrix, bias)
+        return
+    if way == "int8":
         if native is None:
             exact = _by_bytes(out, patches, matrix, bias)
         else:
@@ -221,6 +244,41 @@ def _affine_into(out: Tensor, patches: Patches, matrix: Matrix, bias: Tensor) ->
     integers, scale = exact_rows.quantise(patches.rows())
     torch.mm(integers, matrix.widened().T, out=out)
     out.mul_(scale).mul_(matrix.scale).add_(bias)
+
+
+def _by_words(
+    native: ModuleType, out: Tensor, patches: Patches, matrix: Matrix, bias: Tensor
+) -> None:
+    """Do `affine` with products of 16-bit words."""
+    (height, width), rows, outer = patches.size, out.shape[0], matrix.shape[0]
+    source, pitch, shape = _pieces(patches)
+    right = matrix.panels()
+    padded = right.shape[1] * 2
+    words, scales = np.empty((rows, padded), np.int16), np.empty(rows)
+    column, shift, target = matrix.scale.numpy(), bias.numpy(), out.numpy()
+    panels = right.numpy()
+
+    def split(i: int, j: int) -> None:
+        part = slice(i * width, j * width)
+        native.exact_split_words(
+            source[i * pitch :], words[part], scales[part], j - i, width, *shape, padded
+        )
+
+    def multiply(i: int, j: int) -> None:
+        arrays = (words, scales, panels, column, shift, target)
+        native.exact_multiply(*arrays, rows, outer, padded, i, j)
+
+    spread(height, width * patches.inner, split)
+    spread(len(panels), rows * padded, multiply)
+
+
+def _pieces(patches: Patches) -> tuple[Float64Array, int, tuple[int, int, int, int]]:
+    """Return where patches begin, how far rows lie apart, and their shape as the C code has it."""
+    (top, left), channels = patches.origin, patches.image.shape[3]
+    pitch = patches.image.shape[2] * channels
+    source = patches.image.reshape(-1)[top * pitch + left * channels :].numpy()
+    shape = (pitch, channels, patches.kernel[0], patches.kernel[1] * channels)
+    return source, pitch, shape
 
 
 def _by_bytes(out: Tensor, patches: Patches, matrix: Matrix, bias: Tensor) -> bool:
@@ -239,14 +297,11 @@ def _by_bytes_in_c(
 ) -> bool:
     """Do `_by_bytes` with two passes over memory, and without cutting patches out first."""
     (height, width), inner, outer = patches.size, patches.inner, matrix.shape[0]
-    (top, left), channels = patches.origin, patches.image.shape[3]
-    pitch = patches.image.shape[2] * channels
-    shape = (pitch, channels, patches.kernel[0], patches.kernel[1] * channels)
+    source, pitch, shape = _pieces(patches)
     rows = height * width
     parts = torch.empty((2, rows, inner), dtype=torch.int8)
     scales, checks = np.empty(rows), np.empty(rows)
     total, column, shift = matrix.row_total().numpy(), matrix.scale.numpy(), bias.numpy()
-    source = patches.image.reshape(-1)[top * pitch + left * channels :].numpy()
     high, low = parts.numpy()
     target = out.numpy()
 
@@ -277,33 +332,65 @@ def batched_product(left: Tensor, right: Tensor) -> Tensor:
 def int8_is_exact() -> bool:
     """Tell whether this machine's byte products are exact on saturating vectors."""
     try:
-        return all(_probe(*shape) for shape in _PROBE_SHAPES)
+        return _probe(
+            lambda left, matrix: _int8_product(left, matrix.limbs()), _PROBE_SHAPE_OF_BYTES
+        )
     except (RuntimeError, AttributeError, NotImplementedError):  # not offered by this build
         return False
 
 
+def int16_is_exact() -> bool:
+    """Tell whether the C extension is there and its products exact on saturating vectors."""
+    native = exact_rows.native_for(_ONE)
+    return native is not None and _words_are_exact(native)
+
+
 @cache
-def _int8_wins() -> bool:
-    """Tell whether four byte products beat one double product here, by timing both once."""
-    rows, inner, outer = 256, 768, 768
+def _words_are_exact(native: ModuleType) -> bool:
+    return _probe(lambda left, matrix: _words_product(native, left, matrix))
+
+
+@cache
+def _fastest(native: ModuleType | None) -> Carrier:
+    """Return the fastest of the carriers that are exact here, by timing each once."""
+    rows, inner, outer = 64, 768, 768
     left = torch.full((rows, inner), 32639.0, dtype=torch.float64)
     whole = torch.full((outer, inner), 8127, dtype=torch.int16)
-    matrix = Matrix(whole, torch.ones(outer, dtype=torch.float64))
-    double = _best_time(lambda: left @ matrix.widened().T)
-    limbs = matrix.limbs()
-    return _best_time(lambda: _int8_product(left, limbs)) < double
+    one = torch.ones(outer, dtype=torch.float64)
+    plain, bytewise = Matrix(whole, one), Matrix(whole, one)
+    times: dict[Carrier, float] = {"float64": _best_time(lambda: left @ plain.widened().T)}
+    if native is not None and int16_is_exact():
+        times["int16"] = _best_time(lambda: _words_product(native, left, plain))
+    best = min(times.values())
+    with contextlib.suppress(RuntimeError, AttributeError, NotImplementedError):
+        times["int8"] = _best_time(lambda: _int8_product(left, bytewise.limbs()), best)
+    found = min(times, key=times.__getitem__)
+    if found == "int8" and not int8_is_exact():  # its probe is the dearest
+        del times["int8"]
+        found = min(times, key=times.__getitem__)
+    return found
 
 
-def _use_int8(patches: Patches, matrix: Matrix, *, native: bool) -> bool:
+def _way(patches: Patches, matrix: Matrix, native: ModuleType | None) -> Carrier:
+    """Choose the carrier of one product."""
     if _requested == "float64" or patches.image.device.type != "cpu":
-        return False
-    if patches.inner < (_MIN_INNER_IN_C if native else _MIN_INNER):
-        return False
-    if not native and matrix.shape[0] < _MIN_OUTER:
-        return False
-    if _requested == "int8":
-        return True
-    return _int8_wins() and int8_is_exact()  # the cheaper one first
+        return "float64"
+    if patches.inner < (_MIN_INNER if native is None else _MIN_INNER_IN_C):
+        return "float64"
+    if native is None and matrix.shape[0] < _MIN_OUTER:
+        return "float64"
+    way = _fastest(native) if _requested == "auto" else _requested
+    if way == "int16" and (native is None or patches.inner > _MOST_WORDS):
+        return "float64"
+    return way
+
+
+def _words_product(native: ModuleType, left: Tensor, matrix: Matrix) -> Tensor:
+    """Return the exact product of whole numbers [M, K], each row's scale being 1."""
+    out = left.new_empty((left.shape[0], matrix.shape[0]))
+    bias = torch.zeros(matrix.shape[0], dtype=torch.float64)
+    _by_words(native, out, _as_patches(left), matrix, bias)
+    return out
 
 
 def _int8_product(left: Tensor, limbs: Tensor) -> Tensor:
@@ -324,7 +411,14 @@ def _int_mm(parts: Tensor, limbs: Tensor) -> Tensor:
     return torch._int_mm(parts, limbs.T)  # noqa: SLF001 (the only name it has)
 
 
-def _probe(rows: int, inner: int, outer: int) -> bool:
+def _probe(product: Callable[[Tensor, Matrix], Tensor], *more: tuple[int, int, int]) -> bool:
+    """Tell whether a product is exact on the largest numbers, of all signs, and on others."""
+    return all(_probe_shape(product, *shape) for shape in (*_PROBE_SHAPES, *more))
+
+
+def _probe_shape(
+    product: Callable[[Tensor, Matrix], Tensor], rows: int, inner: int, outer: int
+) -> bool:
     generator = torch.Generator().manual_seed(inner)
     shape_left, shape_right = (rows, inner), (outer, inner)
     signs = torch.randint(0, 2, shape_left, generator=generator, dtype=torch.int64) * 2 - 1
@@ -345,14 +439,15 @@ def _probe(rows: int, inner: int, outer: int) -> bool:
         wide = right.to(torch.float64).T
         for whole in lefts:
             left = whole.to(torch.float64)
-            if not torch.equal(_int8_product(left, matrix.limbs()), left @ wide):
+            if not torch.equal(product(left, matrix), left @ wide):
                 return False
     return True
 
 
-def _best_time(work: Callable[[], Tensor]) -> float:
-    times = []
-    for _ in range(3):
+def _best_time(work: Callable[[], Tensor], against: float = math.inf) -> float:
+    """Time a few runs, but no more once one took several times as long as what it is `against`."""
+    times: list[float] = []
+    while len(times) < 3 and (not times or times[-1] < 3 * against):
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)

@@ -33,7 +33,7 @@ def native_for(x: Tensor) -> ModuleType | None:
     """Return the C extension if it was built and the tensor is where it can work."""
     module = _accel.native() if x.device.type == "cpu" and x.numel() else None
     # In a working copy the extension may be older than this file.
-    return module if hasattr(module, "exact_join") else None
+    return module if hasattr(module, "exact_multiply") else None
 
 
 # --- scales ----------------------------------------------------------------------------------

@@ -201,7 +201,20 @@ def wild(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
-    "operation", ["left", "right", "norm", "gelu", "linear", "by bytes", "conv", "deconv"]
+    "operation",
+    [
+        "left",
+        "right",
+        "norm",
+        "gelu",
+        "linear",
+        "by bytes",
+        "conv",
+        "deconv",
+        "by words",
+        "conv by words",
+        "deconv by words",
+    ],
 )
 def test_c_is_torch(
     monkeypatch: pytest.MonkeyPatch, auto_carrier: None, operation: str, threads: int
@@ -219,6 +232,8 @@ def test_c_is_torch(
         if not carrier.int8_is_exact():
             pytest.skip("byte products saturate on this machine")
         carrier.set_carrier("int8")
+    elif "words" in operation:
+        carrier.set_carrier("int16")
     elif operation == "linear":
         carrier.set_carrier("float64")
     work: dict[str, Callable[[], object]] = {
@@ -230,6 +245,9 @@ def test_c_is_torch(
         "by bytes": lambda: layer(x),
         "conv": lambda: conv(image),
         "deconv": lambda: deconv(image),
+        "by words": lambda: layer(x),
+        "conv by words": lambda: conv(image),
+        "deconv by words": lambda: deconv(image),
     }
     found, expected = both_ways(monkeypatch, work[operation])
     torch.set_num_threads(before)
@@ -292,7 +310,7 @@ def test_rows_do_not_know_each_other() -> None:
 # --- carriers ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["float64", "int8", "auto"])
+@pytest.mark.parametrize("name", ["float64", "int16", "int8", "auto"])
 @pytest.mark.parametrize("fill", ["random", "most", "signs"])
 def test_carriers_are_exact(name: carrier.Carrier, fill: str, auto_carrier: None) -> None:
     if name == "int8" and not carrier.int8_is_exact():
@@ -336,7 +354,7 @@ def test_a_wrong_byte_product_is_caught(monkeypatch: pytest.MonkeyPatch, native:
 
 
 def test_unknown_carrier() -> None:
-    with pytest.raises(InvalidInput, match="auto, float64, int8"):
+    with pytest.raises(InvalidInput, match="auto, float64, int16, int8"):
         carrier.set_carrier("bfloat16")  # type: ignore[arg-type]
 
 

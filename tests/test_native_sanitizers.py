@@ -19,7 +19,12 @@ RANS = ["rans_tables.c", "rans_encode.c", "rans_decode.c"]
 # Stress program, the sources of the core that it needs, its arguments, further compiler flags.
 CASES = {
     "rans": ("rans_stress.c", RANS, ["2000", "1"], []),
-    "exact": ("exact_stress.c", ["exact.c"], ["500"], ["-ffp-contract=off", "-lm"]),
+    "exact": ("exact_stress.c", ["exact.c", "words.c"], ["500"], ["-ffp-contract=off", "-lm"]),
+    # As on a processor without AVX2.
+    "exact-portable": (
+        "exact_stress.c", ["exact.c", "words.c"], ["100"],
+        ["-ffp-contract=off", "-DTEC_WORDS_PORTABLE", "-lm"],
+    ),
     # As on a compiler that has no product of 128 bits.
     "transform": ("transform_stress.c", ["lifting.c", "klt.c"], ["60"], []),
     # As on a compiler that has no product of 128 bits.

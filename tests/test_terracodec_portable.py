@@ -35,8 +35,9 @@ def test_hostile_settings_and_another_instruction_set() -> None:
     assert probe("--hostile", "--threads", "2", ATEN_CPU_CAPABILITY="avx2") == reference()
 
 
-def test_this_processor_as_it_is() -> None:
-    assert probe("--threads", "2", "--carrier", "int8") == reference()
+@pytest.mark.parametrize("carrier", ["int8", "int16"])
+def test_this_processor_as_it_is(carrier: str) -> None:
+    assert probe("--threads", "2", "--carrier", carrier) == reference()
 
 
 @pytest.mark.slow
@@ -76,6 +77,7 @@ def published_reference() -> str:
     [
         (("--threads", "2"), {}),
         (("--carrier", "int8"), {}),
+        (("--carrier", "int16"), {}),
         (("--carrier", "int8", "--threads", "2"), {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}),
         ((), {"ONEDNN_MAX_CPU_ISA": "SSE41"}),
         (("--hostile", "--threads", "2"), {"ATEN_CPU_CAPABILITY": "avx2"}),

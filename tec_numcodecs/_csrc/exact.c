@@ -85,6 +85,36 @@ static inline double split(const double *restrict x, const double *restrict tota
     return sum;
 }
 
+/* The largest magnitude in one patch. */
+static inline double largest_of(const tec_patches *p, const double *patch)
+{
+    double most = 0;
+    for (size_t s = 0; s < p->segments; s++) {
+        const double found = largest(patch + s * p->pitch, p->length);
+        most = found > most ? found : most;
+    }
+    return most;
+}
+
+TEC_MULTIVERSION
+void tec_exact_split_words(tec_patches p, int16_t *words, double *scale, size_t padded)
+{
+    const size_t inner = p.segments * p.length;
+    for (size_t row = 0; row < p.height; row++) {
+        for (size_t column = 0; column < p.width; column++, words += padded) {
+            const double *patch = p.x + row * p.pitch + column * p.step;
+            const int64_t exponent = scale_exponent(largest_of(&p, patch), LEFT_LIMIT);
+            const double inverse = power_of_two(-exponent);
+            int16_t *target = words;
+            *scale++ = power_of_two(exponent);
+            for (size_t s = 0; s < p.segments; s++, target += p.length)
+                for (size_t k = 0; k < p.length; k++)
+                    target[k] = (int16_t)(int32_t)nearest(patch[s * p.pitch + k] * inverse);
+            memset(target, 0, (padded - inner) * sizeof *target);
+        }
+    }
+}
+
 TEC_MULTIVERSION
 void tec_exact_split(tec_patches p, const double *total, int8_t *high, int8_t *low, double *scale,
                      double *check)
@@ -92,12 +122,8 @@ void tec_exact_split(tec_patches p, const double *total, int8_t *high, int8_t *l
     for (size_t row = 0; row < p.height; row++) {
         for (size_t column = 0; column < p.width; column++) {
             const double *patch = p.x + row * p.pitch + column * p.step;
-            double most = 0, sum = 0;
-            for (size_t s = 0; s < p.segments; s++) {
-                const double found = largest(patch + s * p.pitch, p.length);
-                most = found > most ? found : most;
-            }
-            const int64_t exponent = scale_exponent(most, LEFT_LIMIT);
+            double sum = 0;
+            const int64_t exponent = scale_exponent(largest_of(&p, patch), LEFT_LIMIT);
             const double inverse = power_of_two(-exponent);
             *scale++ = power_of_two(exponent);
             for (size_t s = 0; s < p.segments; s++, high += p.length, low += p.length)

@@ -42,6 +42,27 @@ int tec_exact_join(const int32_t *high_sums, const int32_t *low_sums, const doub
                    const double *check, const double *column, const double *bias, double *out,
                    size_t rows, size_t n);
 
+/* The same whole numbers as 16-bit words (patches, padded), zeros after the first
+ * segments * length; padded is a multiple of TEC_WORD_STEP. */
+void tec_exact_split_words(tec_patches patches, int16_t *words, double *scale, size_t padded);
+
+/* Columns of a panel, and the steps in which rows are multiplied. */
+enum { TEC_WORD_COLUMNS = 8, TEC_WORD_STEP = 8 };
+
+/* What tec_exact_split_words fills. padded is at most TEC_WORD_MOST. */
+typedef struct {
+    const int16_t *words;
+    const double *scale;
+    size_t rows, padded;
+} tec_words;
+enum { TEC_WORD_MOST = 1 << 17 };
+
+/* out (rows, n) = sum * scale[row] * column[n] + bias[n], the sum of products being exact, for the
+ * panels first to last of the right operand: whole numbers of at most 8127 in magnitude, eight of
+ * its n rows a panel, as (padded / 2, 8, 2) with zeros where it ends. */
+void tec_exact_multiply(tec_words left, const int16_t *panels, const double *column,
+                        const double *bias, double *out, size_t n, size_t first, size_t last);
+
 /* In place: x = max(x, 0) - dip(|x|), the table holding 2^30 dip on a grid of 2^-9. */
 void tec_exact_gelu(double *x, size_t count, tec_table dip);
 

@@ -42,6 +42,72 @@ PyObject *tec_py_exact_quantise(PyObject *module, PyObject *args)
     return outcome(b, 3, fits);
 }
 
+/* Do the patches fit the shape, and end within an image of `bytes`? */
+static int within(tec_patches p, Py_ssize_t bytes)
+{
+    const size_t most = (size_t)1 << 31; /* so that no product below overflows */
+    if (!p.height || !p.width || !p.segments || !p.length) return 0;
+    if (p.height > most || p.width > most || p.segments > most || p.length > most ||
+        p.pitch > most || p.step > most)
+        return 0;
+    const size_t end =
+        (p.height + p.segments - 2) * p.pitch + (p.width - 1) * p.step + p.length;
+    return (size_t)bytes / sizeof(double) >= end;
+}
+
+PyObject *tec_py_exact_split_words(PyObject *module, PyObject *args)
+{
+    Py_buffer b[3];
+    Py_ssize_t height, width, pitch, step, segments, length, padded;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y*w*w*nnnnnnn", &b[0], &b[1], &b[2], &height, &width, &pitch,
+                          &step, &segments, &length, &padded))
+        return NULL;
+    const tec_patches patches = {b[0].buf,      (size_t)height,   (size_t)width, (size_t)pitch,
+                                 (size_t)step, (size_t)segments, (size_t)length};
+    const int fits = within(patches, b[0].len) && padded % TEC_WORD_STEP == 0 &&
+                     padded >= segments * length &&
+                     holds(&b[1], (size_t)(height * width) * (size_t)padded, sizeof(int16_t)) &&
+                     doubles(&b[2], (size_t)(height * width));
+    if (fits) {
+        Py_BEGIN_ALLOW_THREADS
+        tec_exact_split_words(patches, b[1].buf, b[2].buf, (size_t)padded);
+        Py_END_ALLOW_THREADS
+    }
+    return outcome(b, 3, fits);
+}
+
+/* Does a buffer hold the panels of a right operand? */
+static int panels_fit(const Py_buffer *panels, Py_ssize_t n, Py_ssize_t padded)
+{
+    if (n <= 0 || padded <= 0 || padded % TEC_WORD_STEP || padded > TEC_WORD_MOST) return 0;
+    const size_t count = ((size_t)n + TEC_WORD_COLUMNS - 1) / TEC_WORD_COLUMNS;
+    return holds(panels, count * TEC_WORD_COLUMNS * (size_t)padded, sizeof(int16_t));
+}
+
+PyObject *tec_py_exact_multiply(PyObject *module, PyObject *args)
+{
+    Py_buffer b[6];
+    Py_ssize_t rows, n, padded, first, last;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y*y*y*y*y*w*nnnnn", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
+                          &rows, &n, &padded, &first, &last))
+        return NULL;
+    const size_t r = (size_t)rows, c = (size_t)n, p = (size_t)padded;
+    const int fits = rows > 0 && panels_fit(&b[2], n, padded) &&
+                     holds(&b[0], r * p, sizeof(int16_t)) && doubles(&b[1], r) &&
+                     doubles(&b[3], c) && doubles(&b[4], c) && doubles(&b[5], r * c) &&
+                     first >= 0 && first <= last &&
+                     (size_t)last <= (c + TEC_WORD_COLUMNS - 1) / TEC_WORD_COLUMNS;
+    if (fits) {
+        Py_BEGIN_ALLOW_THREADS
+        tec_exact_multiply((tec_words){b[0].buf, b[1].buf, r, p}, b[2].buf, b[3].buf, b[4].buf,
+                           b[5].buf, c, (size_t)first, (size_t)last);
+        Py_END_ALLOW_THREADS
+    }
+    return outcome(b, 6, fits);
+}
+
 PyObject *tec_py_exact_split(PyObject *module, PyObject *args)
 {
     Py_buffer b[6];
@@ -53,14 +119,9 @@ PyObject *tec_py_exact_split(PyObject *module, PyObject *args)
     const size_t count = (size_t)height * (size_t)width, n = (size_t)segments * (size_t)length;
     const tec_patches patches = {b[0].buf,      (size_t)height,   (size_t)width, (size_t)pitch,
                                  (size_t)step, (size_t)segments, (size_t)length};
-    int fits = height > 0 && width > 0 && segments > 0 && length > 0 && pitch >= 0 && step >= 0 &&
-               doubles(&b[1], n) && holds(&b[2], count * n, 1) && holds(&b[3], count * n, 1) &&
-               doubles(&b[4], count) && doubles(&b[5], count);
-    if (fits) { /* the last patch must end within the image */
-        const size_t end = (size_t)(height + segments - 2) * (size_t)pitch +
-                           (size_t)(width - 1) * (size_t)step + (size_t)length;
-        fits = (size_t)b[0].len >= end * sizeof(double);
-    }
+    const int fits = within(patches, b[0].len) && doubles(&b[1], n) &&
+                     holds(&b[2], count * n, 1) && holds(&b[3], count * n, 1) &&
+                     doubles(&b[4], count) && doubles(&b[5], count);
     if (fits) {
         Py_BEGIN_ALLOW_THREADS
         tec_exact_split(patches, b[1].buf, b[2].buf, b[3].buf, b[4].buf, b[5].buf);

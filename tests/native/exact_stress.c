@@ -58,6 +58,47 @@ static int bytes(size_t rows, size_t n, double spread)
     return failed;
 }
 
+/* Rows of the largest numbers and others, times columns of the largest and others. */
+static int words(size_t rows, size_t n, size_t inner)
+{
+    const size_t padded = (inner + TEC_WORD_STEP - 1) / TEC_WORD_STEP * TEC_WORD_STEP;
+    const size_t panels = (n + TEC_WORD_COLUMNS - 1) / TEC_WORD_COLUMNS;
+    double *x = numbers(rows * inner, 32639), *scale = numbers(rows, 1), *out = numbers(rows * n, 1);
+    double *ones = numbers(n, 0), *zeros = numbers(n, 0);
+    int16_t *left = malloc(rows * padded * sizeof *left);
+    int16_t *right = calloc(panels * TEC_WORD_COLUMNS * padded, sizeof *right);
+    if (!x || !scale || !out || !ones || !zeros || !left || !right) return 1;
+    int failed = 0;
+    for (size_t i = 0; i < n; i++) ones[i] = 1;
+    for (size_t row = 0; row < rows; row++)
+        for (size_t k = 0; k < inner; k++) {
+            double *at = x + row * inner + k;
+            *at = row % 3 == 0 ? 32639 : row % 3 == 1 ? -32639 : k ? round(*at) : 32639;
+        }
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < inner; k++) {
+            const int16_t most = i % 3 ? 8127 : (int16_t)(8127 * number());
+            right[(i / TEC_WORD_COLUMNS * padded + k / 2 * 2) * TEC_WORD_COLUMNS +
+                  i % TEC_WORD_COLUMNS * 2 + k % 2] = (int16_t)(i % 3 == 1 ? -most : most);
+        }
+    const tec_patches patches = {x, rows, 1, inner, 0, 1, inner};
+    tec_exact_split_words(patches, left, scale, padded);
+    tec_exact_multiply((tec_words){left, scale, rows, padded}, right, ones, zeros, out, n, 0,
+                       panels);
+    for (size_t row = 0; row < rows; row++)
+        for (size_t i = 0; i < n; i++) {
+            int64_t sum = 0;
+            for (size_t k = 0; k < inner; k++)
+                sum += (int64_t)x[row * inner + k] *
+                       right[(i / TEC_WORD_COLUMNS * padded + k / 2 * 2) * TEC_WORD_COLUMNS +
+                             i % TEC_WORD_COLUMNS * 2 + k % 2];
+            failed |= out[row * n + i] != (double)sum;
+        }
+    void *all[] = {x, scale, out, ones, zeros, left, right};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+    return failed;
+}
+
 static int attention(size_t groups, size_t rows, size_t n, double spread, tec_table power)
 {
     double *scores = numbers(groups * rows * n, spread), *query = numbers(groups * rows, 0);
@@ -89,6 +130,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; !failed && i < rounds; i++) {
         const double spread = i % 5 ? ldexp(1, (int)(next() % 600) - 320) : 0;
         failed |= bytes(1 + next() % 9, 1 + next() % MOST, spread);
+        failed |= words(1 + next() % 9, 1 + next() % MOST, 1 + next() % (i % 50 ? MOST : 20000));
         failed |= attention(1 + next() % 3, 1 + next() % 5, 1 + next() % MOST, spread, power);
         double *x = numbers(MOST, spread);
         tec_exact_gelu(x, next() % MOST, dip);
