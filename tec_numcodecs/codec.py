@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from numcodecs.abc import Codec
-from numcodecs.compat import ensure_bytes, ensure_ndarray_like, ndarray_copy
+from numcodecs.compat import ensure_bytes, ensure_ndarray_like
 
 from tec_numcodecs import executor
 from tec_numcodecs.config import CODEC_NAME, CodecConfig
-from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.errors import CorruptChunk, InvalidInput
 from tec_numcodecs.pixels import Samples
 
 
@@ -83,23 +83,31 @@ class TecCodec(Codec):
         Parameters
         ----------
         buf : bytes-like
-        out : array, optional
-            Where to put the result.
+        out : array or writable buffer, optional
+            Where to put the result: samples of the same data type in either byte order, in the
+            shape of the chunk or as one flat row; or bytes, as many as the samples take.
 
         Returns
         -------
         array (T, C, H, W)
+            `out`, as an array, if it was given.
 
         Raises
         ------
         CorruptChunk, UnsupportedFormat, WeightsError
-            See :func:`tec_numcodecs.chunk.decode`.
+            See :func:`tec_numcodecs.chunk.decode`; also if `out` says that the array has another
+            data type or shape than the chunk.
+
+        Notes
+        -----
+        Zarr format 2 passes no `out`, and tells a codec neither data type nor chunk shape. A chunk
+        of another array with the same bands, scaling and weights but another shape or data type
+        is refused by Zarr itself where the bytes are more or fewer (ValueError), and not at all
+        where they are as many: only the digests in an archive's journal tell
+        (`tec_xarray.verify`). Format 3 has no such gap.
         """
         array = executor.decode(ensure_bytes(buf), self._config, None).result()
-        if out is None:
-            return array
-        ndarray_copy(array, out)
-        return np.asarray(out)
+        return array if out is None else _put(array, ensure_ndarray_like(out))
 
     def get_config(self) -> dict[str, Any]:
         """Configuration as JSON, with the codec's id."""
@@ -115,6 +123,23 @@ class TecCodec(Codec):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_config, (self.get_config(),)
+
+
+def _put(array: Samples, out: Any) -> Samples:
+    """Copy a chunk into what the caller says is the place of it."""
+    found, wanted = array, np.asarray(out)
+    bytes_only = wanted.dtype.kind in "SV" or wanted.dtype.itemsize == 1
+    if bytes_only and wanted.flags.c_contiguous:
+        found, wanted = (a.reshape(-1).view(np.uint8) for a in (found, wanted))
+    same = found.dtype.newbyteorder("=") == wanted.dtype.newbyteorder("=")
+    if not same or wanted.shape not in (found.shape, (found.size,)):
+        raise CorruptChunk(
+            f"a chunk of {array.dtype} and shape {array.shape}",
+            allowed=f"what fits into {out.dtype} and shape {out.shape}",
+            fix="the chunk belongs to another array, or out= is not what it was made for",
+        )
+    wanted[...] = found.reshape(wanted.shape)
+    return np.asarray(out)
 
 
 def _arguments(config: CodecConfig) -> str:

@@ -15,7 +15,7 @@ import zarr
 from cubes import scene
 from numcodecs.registry import get_codec
 
-from tec_numcodecs import InvalidInput, TecCodec, TecSerializer, inspect
+from tec_numcodecs import CorruptChunk, InvalidInput, TecCodec, TecSerializer, inspect
 from tec_numcodecs.container import Mode
 
 BANDS = ["B02", "B03", "B04", "B08"]
@@ -213,6 +213,63 @@ def test_numcodecs_fills_the_array_it_is_given():
     assert codec.decode(data, out=out) is out
     np.testing.assert_array_equal(out, codec.decode(np.frombuffer(data, np.uint8)))
     assert inspect(data).header.mode == Mode.MODEL
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2"])
+def test_numcodecs_fills_whatever_holds_the_samples(dtype):
+    """Either byte order, a flat row, strides, plain bytes: the same numbers."""
+    codec = TecCodec(**SETTINGS)
+    data = codec.encode(scene((1, 4, 20, 24)).astype(dtype))
+    pixels = codec.decode(data)
+    assert pixels.dtype == dtype
+    strided = np.zeros((1, 4, 20, 48), "u2")[..., ::2]
+    for out in (np.zeros(pixels.shape, "<u2"), np.zeros(pixels.shape, ">u2"), strided):
+        np.testing.assert_array_equal(codec.decode(data, out=out), pixels)
+    flat = np.zeros(pixels.size, "u2")
+    codec.decode(data, out=flat)
+    np.testing.assert_array_equal(flat, pixels.ravel())
+    for raw in (bytearray(pixels.nbytes), np.zeros((pixels.size, 2), "u1"), np.zeros(2, "V1920")):
+        codec.decode(data, out=raw)
+        assert bytes(raw) == pixels.tobytes()
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        np.zeros((1, 4, 20, 24), "i2"),  # as many bytes, other numbers
+        np.zeros((1, 4, 20, 24), "f2"),
+        np.zeros((1, 4, 20, 12), "u4"),
+        np.zeros((1, 4, 24, 20), "u2"),  # as many samples, other places
+        np.zeros((4, 20, 24), "u2"),
+        np.zeros((2, 4, 20, 24), "u2"),  # would be filled by broadcasting
+        np.zeros((1, 4, 20, 23), "u2"),
+        np.zeros(1919, "u2"),
+        np.zeros((1, 4, 20, 24), object),
+        np.zeros((1920, 4), "u1")[:, ::2],  # bytes with gaps
+        bytearray(3839),
+        bytearray(1920),
+    ],
+    ids=lambda out: str(getattr(out, "dtype", "bytes")) + str(np.shape(out)),
+)
+def test_numcodecs_refuses_what_is_for_other_samples(out):
+    codec = TecCodec(**SETTINGS)
+    data = codec.encode(scene((1, 4, 20, 24)))
+    before = bytes(out)
+    with pytest.raises(CorruptChunk, match=r"uint16 and shape \(1, 4, 20, 24\)"):
+        codec.decode(data, out=out)
+    assert bytes(out) == before
+
+
+@pytest.mark.parametrize("dtype", ["f8", "u1", "u4", "?", "c8", "M8[s]"])
+def test_format_two_refuses_data_types_when_it_writes(dtype):
+    """It tells a codec nothing when an array is created."""
+    array = zarr.create_array(
+        zarr.storage.MemoryStore(), shape=(1, 4, 8, 8), chunks=(1, 4, 8, 8), dtype=dtype,
+        zarr_format=2, compressors=TecCodec(**SETTINGS), filters=None,
+    )  # fmt: skip
+    with pytest.raises(InvalidInput, match="uint16, int16"):
+        array[:] = np.ones((1, 4, 8, 8), dtype)
+    assert array.nchunks_initialized == 0
 
 
 @pytest.mark.parametrize("make", [TecCodec, TecSerializer])
