@@ -115,7 +115,6 @@ class ContextDecoder(PlaneDecoder):
     """Decodes planes as sections 9.4 and 10 say: of all dates, or of one date of mini tt."""
 
     networks = "elic"
-    first_phase = 0  # row of `phase` for the first of four
 
     def __init__(self, rans: RansDecoder, image: Image, weights: Weights, r: int) -> None:
         super().__init__(rans, weights, r, image.setting.shape[1])
@@ -173,7 +172,7 @@ class ContextDecoder(PlaneDecoder):
         E, flags, coded = self.blocks(level, c, orientation, features)
         s = int(self.shifts[level, c, orientation])
         still = here.still_features(c, orientation, E, s, flags)
-        if self.networks != "elic":
+        if here.held is not None:
             still = chain(still, self.reference_features(here, level, c, orientation))
         first = small(still)
         for phase, (y, x) in enumerate(PHASES):
@@ -182,7 +181,7 @@ class ContextDecoder(PlaneDecoder):
                 continue
             rest = small(here.moving_features(q))
             seen = np.concatenate([place.of(first), place.of(rest)], 1)
-            s3 = self.network(level, orientation)(seen, c, self.first_phase + phase, self.r)
+            s3 = self.network(level, orientation)(seen, c, phase, self.r)
             M = np.clip(rounded(s3[:, 0] / 32), -240, 240)
             A = rounded(s3[:, 1] / 64) + seen[:, 0]
             B = np.clip(rounded((s3[:, 2] * 7).astype(np.float32) / 512), 0, 7)

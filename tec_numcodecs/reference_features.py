@@ -167,8 +167,7 @@ class Surroundings:
     def reference_features(self, k: int, orientation: int) -> Iterator[Ints]:
         """The seven of section 11, between numbers 46 and 47."""
         if self.held is None or self.gap is None:
-            yield from [np.zeros_like(self.L[:, k])] * 7
-            return
+            raise RuntimeError("there is no reference")
         h, h_signed = self.compand.h, self.compand.h_signed
         held, gap = self.held[:, k, orientation], self.gap[:, k]
         yield h(held)

@@ -18,19 +18,32 @@ from tec_numcodecs.reference_context import (
     Planes,
     flat,
 )
-from tec_numcodecs.reference_features import N, Surroundings, row_of, sums
-from tec_numcodecs.reference_fp import read_entries, sum_blocks
+from tec_numcodecs.reference_features import (
+    N,
+    Network,
+    Surroundings,
+    rounded,
+    row_of,
+    small,
+    sums,
+)
+from tec_numcodecs.reference_fp import read_entries, spread, sum_blocks
 from tec_numcodecs.reference_rans import Cursor, Ints, RansDecoder, require
-from tec_numcodecs.reference_transform import LARGEST, LOWPASS, Setting, Weights, tensor, to_dn
+from tec_numcodecs.reference_transform import (
+    LOWPASS,
+    Setting,
+    Weights,
+    dequantise,
+    tensor,
+    to_dn,
+)
 
 TOKENS = 16
-GROUPS = ((4, 3), (2,), (1,), (0,))  # levels of each token of a pass; the first has the low-pass
+GROUPS = ((4, 3), (2,), (1,), (0,))  # levels of each token of a pass
 
 
 class _PassDecoder(ContextDecoder):
     """Decodes one of the four passes, token by token."""
-
-    networks = "flex"
 
     def __init__(
         self, number: int, image: Image, weights: Weights, last: _PassDecoder | None
@@ -38,9 +51,11 @@ class _PassDecoder(ContextDecoder):
         self.d = 3 - number
         r = min(image.setting.r + 16 * self.d, 223)
         super().__init__(RansDecoder(b""), image, weights, r)
-        self.first_phase = 4 * number
-        self.magnitude_offsets = tensor(weights, "flex.offsets")[number]
-        self.last = last
+        self.networks, self.number, self.last = f"flex.{number}", number, last
+        self.offsets = tensor(weights, "flex.offsets.first")
+        if last is not None:
+            self.zeros = tensor(weights, "flex.offsets.zeros")[number - 1]
+            self.digits = tensor(weights, "flex.offsets.digits")[number - 1]
         self.integers: dict[int, Ints] = {}  # level: (T, C, 3, h, w)
         self.planes: dict[int, Planes] = {}
 
@@ -52,22 +67,63 @@ class _PassDecoder(ContextDecoder):
             return super().shift(level, c, orientation)
         return int(self.last.shifts[level, c, orientation])
 
-    def flags(self, plane: tuple[int, int, int], rows: Ints) -> Ints:
+    def flags(self, plane: tuple[int, int, int], S: Ints) -> Ints:
         if self.last is None:
-            return super().flags(plane, rows)
+            return super().flags(plane, S)
         level, c, orientation = plane
         known = self.last.integers[level][:, c, orientation]
         flags = np.minimum(sum_blocks(np.abs(known)), 1)
-        flags[flags == 0] = super().flags(plane, rows[flags == 0])
+        unknown = flags == 0
+        if unknown.any():
+            seen = small(self.flag_features(level, c, orientation, S))[unknown]
+            key = "flex.flags", level, orientation
+            if key not in self.made:
+                self.made[key] = Network(self.file, f"{key[0]}.{level}.{orientation}")
+            s3 = self.made[key](seen, c, self.number - 1, self.r)[:, 0]
+            rows = 2 * N + 3 * 68 * 8 + np.clip(rounded(s3 / 128), -32, 31) + 32
+            flags[unknown] = self.rans.pull(rows, self.rows)
         return flags
+
+    def flag_features(self, level: int, k: int, i: int, S: Ints) -> Iterator[Ints]:
+        """The eleven of section 12.1, planes of blocks (T, down, across)."""
+        if self.last is None or self.surroundings is None:
+            raise RuntimeError("the first pass has no such flags")
+        c, now, coarser = self.compand.c, self.surroundings.q, self.surroundings.coarser
+        before = np.abs(self.last.integers[level])  # (T, C, 3, h, w)
+        own = sum_blocks(before[:, k, i])
+        nothing = np.zeros_like(own)
+        some, amount = sums(np.minimum(own, 1)), sums(own)
+        four, parents = nothing.copy(), nothing
+        if level:
+            finer = sum_blocks(np.abs(self.last.integers[level - 1][:, k, i]))
+            for y, x in np.ndindex(2, 2):
+                part = finer[:, y::2, x::2]
+                four[:, : part.shape[1], : part.shape[2]] += part
+        if coarser:
+            parents = sum_blocks(spread(np.abs(coarser[k, i]), 2, before[:, k, i].shape))
+
+        def b(j: int, orientation: int) -> Ints:
+            return sum_blocks(np.abs(now[j, orientation]))
+
+        scales = np.minimum(S >> 3, (1 << 18) - 1)
+        yield np.searchsorted(self.compand.scales, scales, "right") - 64
+        yield 16 * (some[1] - 2)
+        yield 16 * (some[2] - 2)
+        yield c(amount[1])
+        yield c(sum_blocks(before[:, :, i].sum(1)))
+        yield c(sum_blocks(before[:, k].sum(1)))
+        yield c(four)
+        yield c(sum((b(j, i) for j in range(k)), nothing))
+        yield c(b(k - 1, i) if k else nothing)
+        yield c(sum((b(k, j) for j in range(i)), nothing))
+        yield c(parents)
 
     def reference_features(
         self, here: Surroundings, level: int, c: int, orientation: int
     ) -> Iterator[Ints]:
         yield from islice(super().reference_features(here, level, c, orientation), 4)
         if self.last is None:
-            yield from [np.zeros_like(here.L[:, c])] * 3
-            return
+            raise RuntimeError("there is no reference")
         K = np.abs(self.last.integers[level])
         m, D, _ = sums(K[:, :, orientation].sum(1))
         yield self.compand.c(m)
@@ -82,35 +138,21 @@ class _PassDecoder(ContextDecoder):
 
     def coefficients(self, place: Place, M: Ints, A: Ints, B: Ints) -> tuple[Ints, Ints]:
         if self.last is None:
-            return super().coefficients(place, M, A, B)
+            q, o = super().coefficients(place, M, A, B)
+            return q, np.where(A < 32, o, 32 * np.sign(q))
         known = self.last.integers[place.level][:, place.component, place.orientation]
         before = place.of(known)
         n = np.abs(before)
         M, A = np.clip(M, -8, 7), np.clip(A, -36, 31)
-        rows = np.where(
-            n == 0,
-            N + row_of(A, B, M + 8),
-            2 * N + ((np.minimum(n, 3) - 1) * 68 + A + 36) * 8 + B,
-        )
-        symbols = self.rans.pull(rows, self.rows)
+        limited = row_of(A, B, M + 8)
+        digit = ((np.minimum(n, 3) - 1) * 68 + A + 36) * 8 + B
+        symbols = self.rans.pull(np.where(n == 0, N + limited, 2 * N + digit), self.rows)
         allowed = (symbols >= np.where(n == 0, -1, 0)) & (symbols <= 1)
         require(allowed.all(), "a digit that is none")
         q = np.where(n == 0, symbols, np.sign(before) * (2 * n + symbols))
-        return q, np.zeros_like(q)
-
-    def to_dn(self, level: int, orientation: int, q: Ints, o: Ints) -> Ints:  # noqa: ARG002
-        step, n = self.step(level, orientation), np.abs(q)
-        if step != 16:
-            m = 64 * n + self.magnitude_offsets[np.clip(n, 1, 3) - 1]
-            n = np.where(n > 0, (np.maximum(m, 0) * step + 512) >> 10, 0)
-        require((n <= LARGEST).all(), "a coefficient above 2^22")
-        return np.sign(q) * n
-
-    def lowpass_dn(self, x: Ints) -> Ints:
-        step = super().step(LOWPASS)
-        dn = (((x << self.d + 1) + (1 << self.d) - 1) * step + 16) >> 5
-        require((np.abs(dn) <= LARGEST).all(), "a low-pass integer above 2^22")
-        return dn
+        of_zero = self.zeros[limited, np.where(n == 0, symbols, 0) + 1]
+        of_digit = self.digits[np.maximum(digit, 0), symbols & 1]
+        return q, np.where(n == 0, of_zero, np.sign(q) * of_digit)
 
 
 def read_tokens(data: bytes, count: int) -> list[bytes]:
@@ -152,12 +194,11 @@ def decode_flextec(
         decoder.rans = rans
         if token == 0:
             entries = read_entries(rans, setting, weights)
-            lowpass = decoder.read_lowpass(T)
-        elif group == 0:
-            bits = [rans.raw(1) for _ in range(lowpass.size)]
-            lowpass = 2 * lowpass + np.reshape(bits, lowpass.shape)
+            whole = ContextDecoder(rans, image, weights, setting.r)
+            lowpass = whole.read_lowpass(T)
+            lowpass_dn = dequantise(lowpass, 0, whole.step(LOWPASS))
         if group == 0:
-            x = image.to_bands(decoder.lowpass_dn(lowpass), entries, LOWPASS)
+            x = image.to_bands(lowpass_dn, entries, LOWPASS)
         for level in GROUPS[group]:
             reference = passes[-2].planes[level] if number else None
             integers[level], details[level] = decoder.read_level(level, x, entries, reference)

@@ -104,21 +104,18 @@ class PlaneDecoder:
         E = np.minimum((self.bias[index] + weighted) >> 4, (1 << 18) - 1)  # (T, h, w)
         S = sum_blocks(E)
         s = self.shifts[level, c, orientation] = self.shift(level, c, orientation)
-        S = np.clip(_shift(S, s), 1, 1 << 24)  # (T, ceil(h / 8), ceil(w / 8))
+        S = _shift(S, s)  # (T, ceil(h / 8), ceil(w / 8))
         E = np.minimum(_shift(E, s), (1 << 18) - 1)
-        n = _floor_log2(S)
-        half = (2 * S >> n) - 2  # 1 if S >= 3 * 2^(n - 1), else 0
-        flags = self.flags((level, c, orientation), self.flag_rows[level, 2 * n + half])
+        flags = self.flags((level, c, orientation), S)
         require(((flags == 0) | (flags == 1)).all(), "a flag that is neither 0 nor 1")
         return E, flags, spread(flags, 8, E.shape) == 1
 
-    def flags(
-        self,
-        plane: tuple[int, int, int],  # noqa: ARG002  (mini flextec looks there)
-        rows: Ints,
-    ) -> Ints:
-        """Decode the flags of a plane (level, component, orientation), one for each row number."""
-        return self.rans.pull(rows, self.table)
+    def flags(self, plane: tuple[int, int, int], S: Ints) -> Ints:
+        """Flags of a plane (level, component, orientation), given S before its limits."""
+        S = np.clip(S, 1, 1 << 24)
+        n = _floor_log2(S)
+        half = (2 * S >> n) - 2  # 1 if S >= 3 * 2^(n - 1), else 0
+        return self.rans.pull(self.flag_rows[plane[0], 2 * n + half], self.table)
 
     def shift(self, level: int, c: int, orientation: int) -> int:
         """Decode the shift of a plane."""

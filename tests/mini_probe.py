@@ -39,7 +39,7 @@ def main() -> None:
     rates = [Rate(index) for index in (110, 150, 0)]
     with set_options(threads=options.threads, batch_size=options.batch):
         for kind in mini.MODELS:
-            model = kind(mini.arrays())
+            model = kind(mini.arrays(kind.name))
             latents = [mini.invented(kind, where, rate, seed) for seed, rate in enumerate(rates)]
             payloads = model.entropy_encode(latents)
             decoded = model.entropy_decode(payloads, [where] * 3, rates)

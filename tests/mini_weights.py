@@ -24,14 +24,14 @@ MODELS = (MiniElic, MiniTT, MiniFlex)
 
 
 @cache
-def arrays() -> dict[str, NDArray[np.generic]]:
-    weights = registry.resolve("mini", "elic")
+def arrays(model: str = "elic") -> dict[str, NDArray[np.generic]]:
+    weights = registry.resolve("mini", model)
     return files.load(registry.locate(weights), weights.sha256)
 
 
 @cache
 def model(kind: type[MiniElic]) -> MiniElic:
-    return kind(arrays())
+    return kind(arrays(kind.name))
 
 
 def geometry(shape: tuple[int, int, int, int], bands: Any = None, sensor: Any = L2A) -> Geometry:
@@ -61,5 +61,5 @@ def invented(kind: type[MiniElic], where: Geometry, rate: Rate, seed: int) -> La
         every = [shifts() for _ in range(t)]
         return latents_of_dates(where, rate, q, [0, *[1] * (t - 1)], every, {})
     if kind is MiniFlex:
-        return latents_of_tokens(where, rate, q)
+        return latents_of_tokens(where, rate, q, {})
     return latents_of(where, rate, q, shifts(), {})

@@ -22,7 +22,7 @@ SHAPE = (2, 12, 48, 40)
 
 @pytest.fixture(scope="module")
 def coded():
-    model, where = MiniFlex(mini.arrays()), mini.geometry(SHAPE)
+    model, where = mini.model(MiniFlex), mini.geometry(SHAPE)
     pixels = scene(SHAPE).astype(np.int32)
     (latents,) = model.analysis([pixels], [where], [Rate(80)])
     (payload,) = model.entropy_encode([latents])
@@ -45,12 +45,15 @@ def test_all_tokens_decode_to_what_was_encoded(coded) -> None:
     assert model.entropy_encode([found]) == [payload]
 
 
-def test_the_integers_are_those_of_elic(coded) -> None:
+def test_the_integers_are_those_of_elic_but_for_the_last_digit(coded) -> None:
     _, where, pixels, latents, _ = coded
-    (other,) = MiniElic(mini.arrays()).analysis([pixels], [where], [Rate(80)])
+    (other,) = mini.model(MiniElic).analysis([pixels], [where], [Rate(80)])
     np.testing.assert_array_equal(other.state["q"].low, latents.state["q"].low)
+    differ = 0
     for a, b in zip(other.state["q"].detail, latents.state["q"].detail, strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(truncated(a, 1), truncated(b, 1))
+        differ += np.count_nonzero(a != b)
+    assert 0 < differ < latents.symbols.size // 20
 
 
 def test_every_pass_halves_the_error_or_so(coded) -> None:
@@ -98,7 +101,7 @@ def test_no_other_refinements() -> None:
 
 
 def test_lossless_at_the_end() -> None:
-    model, where = MiniFlex(mini.arrays()), mini.geometry((1, 4, 21, 30), (1, 2, 3, 7))
+    model, where = mini.model(MiniFlex), mini.geometry((1, 4, 21, 30), (1, 2, 3, 7))
     pixels = scene(where.shape, 2).astype(np.int32)
     (latents,) = model.analysis([pixels], [where], [Rate(0)])
     payloads = model.entropy_encode([latents])

@@ -21,6 +21,7 @@ from tec_numcodecs.models.mini.tt import MiniTT
 from tec_numcodecs.sensors import get_sensor
 from tec_numcodecs.training import augment, data, freeze
 from tec_numcodecs.training.calibrate import fit_offsets
+from tec_numcodecs.training.calibrate_passes import fit_pass_offsets
 from tec_numcodecs.training.fit_networks import Fit, Settings, tensors
 from tec_numcodecs.training.likelihood import Mixture, clamp, snap
 from tec_numcodecs.training.samples import gather
@@ -87,9 +88,9 @@ def test_frozen_networks_cost_what_the_rounded_ones_promise(kind) -> None:
     own = crop(2 if kind is MiniTT else 1)
     promised = 0.0
     samples = gather(source.notes(own, 120))
-    for at, part in samples.items():
+    for name, part in samples.items():
         with torch.no_grad():
-            bits = family.bits(at, *tensors(part, np.arange(len(part.q))))
+            bits = family.bits(name, *tensors(part, np.arange(len(part.q))))
         total = float(part.weight.sum())
         promised += float((bits * torch.from_numpy(part.weight)).sum()) / total * len(part.q)
     spent = 0.0
@@ -124,13 +125,13 @@ def test_networks_that_see_a_reference_begin_as_those_that_do_not() -> None:
     tt = freeze.make_family("tt", 8)
     tt.start_from(elic)
     samples = gather(Source(MiniTT(arrays), np.random.default_rng(0)).notes(crop(2), 130))
-    part = samples[1, 0]
+    part = samples["1_0"]
     index = np.arange(len(part.q))
     narrow, *rest = tensors(part, index)
     plain = torch.cat((narrow[:, :46], narrow[:, -5:]), 1)
     with torch.no_grad():
-        a = tt.bits((1, 0), narrow, *rest)
-        b = elic.bits((1, 0), plain, *rest)
+        a = tt.bits("1_0", narrow, *rest)
+        b = elic.bits("1_0", plain, *rest)
     torch.testing.assert_close(a, b)
 
 
@@ -148,6 +149,24 @@ def test_offsets_bring_the_reconstruction_closer() -> None:
         return float(((pixels - fresh) ** 2).mean())
 
     assert error(measured) < error(arrays | {"offsets": 0 * arrays["offsets"]})
+
+
+def test_offsets_of_passes_bring_every_pass_closer() -> None:
+    arrays = freeze.untrained()
+    crops = [scene((1, 12, 64, 64), seed).astype(np.int32) for seed in range(4)]
+    where = Geometry((1, 12, 64, 64), L2A, tuple(range(12)))
+    measured = arrays | fit_pass_offsets(arrays, [(c, where, Rate(120)) for c in crops])
+    names = ("first", "zeros", "digits")
+    none = {f"flex.offsets.{name}": 0 * arrays[f"flex.offsets.{name}"] for name in names}
+    fresh = scene((1, 12, 64, 64), 9).astype(np.int32)
+
+    def error(weights, quality) -> float:
+        model = MiniFlex(weights)
+        (pixels,) = model.synthesis(model.analysis([fresh], [where], [Rate(120, quality)]))
+        return float(((pixels - fresh) ** 2).mean())
+
+    for quality in (4, 8, 12, 16):
+        assert error(measured, quality) < error(arrays | none, quality)
 
 
 def test_mixture_sums_to_one() -> None:
@@ -187,11 +206,11 @@ def test_shards_come_back(tmp_path, samples) -> None:
     write_shard(tmp_path / "a.npz", samples)
     write_shard(tmp_path / "b.npz", samples)
     found = read_shards([tmp_path / "a.npz", tmp_path / "b.npz"], 10**9)
-    for at, part in samples.items():
-        np.testing.assert_array_equal(found[at].q, np.tile(part.q, 2))
-        np.testing.assert_array_equal(found[at].features[: len(part.q)], part.features)
+    for name, part in samples.items():
+        np.testing.assert_array_equal(found[name].q, np.tile(part.q, 2))
+        np.testing.assert_array_equal(found[name].features[: len(part.q)], part.features)
     limited = read_shards([tmp_path / "a.npz", tmp_path / "b.npz"], 1)
-    assert len(limited[0, 0].q) == len(samples[0, 0].q)
+    assert len(limited["0_0"].q) == len(samples["0_0"].q)
 
 
 def test_a_run_resumes_where_it_was(tmp_path, samples) -> None:

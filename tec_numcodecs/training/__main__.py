@@ -18,7 +18,6 @@ from tec_numcodecs.models.mini.tt import MiniTT
 from tec_numcodecs.training import data, freeze
 from tec_numcodecs.training.augment import Sampler
 from tec_numcodecs.training.fit_networks import Fit, Settings
-from tec_numcodecs.training.perceptrons import Family
 from tec_numcodecs.training.shards import (
     Source,
     make_shards,
@@ -60,13 +59,8 @@ def _fit(options: argparse.Namespace) -> None:
     out = Path(options.out)
     family = freeze.make_family(options.model, options.width)
     arrays = _start(options)
-    trained = "training.trained" in arrays
-    if trained and f"{freeze.PREFIX[options.model]}.0.0.first" in arrays and not options.anew:
+    if "training.trained" in arrays or options.model != "elic":
         family.thaw(freeze.PREFIX[options.model], arrays)
-    elif trained and options.model != "elic":
-        elic = Family(options.width, False)
-        elic.thaw("elic", arrays)
-        family.start_from(elic)
     limit = options.samples * 1_000_000
     train = read_shards(sorted((out / "shards").glob("*.npz")), limit)
     val = read_shards([out / "val.npz"], limit)
@@ -91,10 +85,12 @@ def _freeze(options: argparse.Namespace) -> None:
     arrays["training.trained"] = np.ones(1, np.int8)
     if options.model == "elic":
         arrays = freeze.calibrate(arrays, train, options.crops)
+    if options.model == "flextec":
+        arrays = freeze.calibrate_passes(arrays, train, options.crops)
     path = out / "weights.safetensors"
-    digest = files.save(path, arrays)
+    digest = files.save(path, freeze.only(options.model, arrays))
     if options.register:
-        freeze.register(options.register, path, digest)
+        freeze.register(options.model, options.register, path, digest)
 
 
 def _scenes(options: argparse.Namespace) -> tuple[list[data.Scene], list[data.Scene]]:
@@ -111,9 +107,13 @@ def _scenes(options: argparse.Namespace) -> tuple[list[data.Scene], list[data.Sc
 def _start(options: argparse.Namespace) -> freeze.Arrays:
     """Weights to begin with: a file, the bundled ones, or untrained ones."""
     if options.start == "nothing":
-        return freeze.untrained()
+        return freeze.untrained(options.width)
     path = options.start or registry.locate(registry.resolve("mini", options.model))
-    return dict(files.load_unchecked(Path(path)))
+    arrays = dict(files.load_unchecked(Path(path)))
+    known = any(name.startswith(f"{freeze.PREFIX[options.model]}.") for name in arrays)
+    if not known or (options.anew and options.model != "elic"):
+        arrays |= freeze.begin(options.model, arrays, options.width)
+    return arrays
 
 
 def _parser() -> argparse.ArgumentParser:

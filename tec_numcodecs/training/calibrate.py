@@ -17,8 +17,7 @@ from tec_numcodecs.models.mini import mixture_rows
 from tec_numcodecs.models.mini.detail import OFFSETS, Networks
 from tec_numcodecs.models.mini.elic import MiniElic
 from tec_numcodecs.models.mini.mixture_rows import Choice
-from tec_numcodecs.models.mini.quantiser import STEP_UNIT, steps
-from tec_numcodecs.models.mini.refining import PASSES, truncated
+from tec_numcodecs.models.mini.quantiser import STEP_UNIT
 from tec_numcodecs.models.mini.symbols import Prices
 
 Int32Array = NDArray[np.int32]
@@ -67,35 +66,14 @@ def fit_offsets(
     Returns
     -------
     dict of arrays
-        ``offsets``, int8 (rows, 7), in 64ths of a step; ``flex.offsets``, int8 (PASSES, 3).
+        ``offsets``, int8 (rows, 7), in 64ths of a step.
     """
     model = MiniElic(arrays)
     observing = _Observing(model._networks)
     model._prices = observing
-    above = np.zeros((PASSES, 3, 2))
     for cube, geometry, rate in samples:
-        (latents,) = model.analysis([cube], [geometry], [rate])
-        found = model._transform(geometry).forward(cube, rate.index)
-        for level, q in enumerate(latents.state["q"].detail):
-            step = steps(rate.index)[level][:, None, None] / STEP_UNIT
-            _add_passes(above, q, np.abs(found.detail[level] / step))
-    centroids = above[..., 1] / np.maximum(above[..., 0], 1)
-    return {
-        "offsets": _combine(np.asarray(implied, np.float64) / 64, observing),
-        "flex.offsets": np.clip(np.rint(centroids * 64), -64, 64).astype(np.int8),
-    }
-
-
-def _add_passes(above: NDArray[np.float64], q: Int32Array, magnitude: NDArray[np.float64]) -> None:
-    """Count magnitudes 1, 2, 3 and more of every pass, and how far above them values lie."""
-    for number in range(PASSES):
-        digits = PASSES - 1 - number
-        coarse = np.abs(truncated(q, digits))
-        where = coarse > 0
-        kind = np.minimum(coarse[where], 3) - 1
-        lies = np.clip(magnitude[where] / (1 << digits) - coarse[where], -1, 2)
-        above[number, :, 0] += np.bincount(kind, minlength=3)
-        above[number, :, 1] += np.bincount(kind, lies, 3)
+        model.analysis([cube], [geometry], [rate])
+    return {"offsets": _combine(np.asarray(implied, np.float64) / 64, observing)}
 
 
 def _combine(implied: NDArray[np.float64], observer: _Observing) -> NDArray[np.int8]:

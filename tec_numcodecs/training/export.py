@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from tec_numcodecs.models.mini import mixture_rows
+from tec_numcodecs.models.mini.blockflags import FLAG_ROWS, QUARTER_BITS
 from tec_numcodecs.models.mini.refining import MAGNITUDES
 from tec_numcodecs.models.mini.surroundings import LOW_UNITS, SCALE_EIGHTHS, SCALE_OFFSET
 from tec_numcodecs.rans import Tables
@@ -40,8 +41,8 @@ def tabulate(mixture: Mixture) -> tuple[Tables, NDArray[np.int8]]:
     Returns
     -------
     tables : Tables
-        Rows of the mixture, the same limited to -1, 0, 1, rows of binary digits: see
-        :mod:`tec_numcodecs.models.mini.refining`.
+        Rows of the mixture, the same limited to -1, 0, 1, rows of binary digits and of block
+        flags: see :mod:`tec_numcodecs.models.mini.refining`.
     offsets : int8 array (rows, 7)
         Centroids of symbols -3 to 3 within their intervals, in 64ths, for plain rounding.
     """
@@ -64,8 +65,15 @@ def tabulate(mixture: Mixture) -> tuple[Tables, NDArray[np.int8]]:
         near = _mass(np.arange(-1, 2), mean, scales, weights) + 2.0**-20
         ternary.append(np.append(near / near.sum(), 2.0**-16))
     digits = _digits(log_ratio, wide)
-    minimum += [-1] * len(ternary) + [0] * len(digits)
-    return Tables.from_pmfs(pmfs + ternary + digits, minimum), np.array(offsets, np.int8)
+    flags = _flags()
+    minimum += [-1] * len(ternary) + [0] * (len(digits) + len(flags))
+    return Tables.from_pmfs(pmfs + ternary + digits + flags, minimum), np.array(offsets, np.int8)
+
+
+def _flags() -> list[NDArray[np.float64]]:
+    """Block flags by their logit."""
+    logits = (np.arange(FLAG_ROWS) - FLAG_ROWS / 2) / (1 << QUARTER_BITS)
+    return [np.array([1 / (1 + math.exp(x)), 1 / (1 + math.exp(-x)), 2.0**-16]) for x in logits]
 
 
 def _digits(log_ratio: NDArray[np.float64], wide: NDArray[np.float64]) -> list[NDArray[np.float64]]:

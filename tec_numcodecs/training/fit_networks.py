@@ -57,7 +57,7 @@ class Fit:
     Parameters
     ----------
     family : Family
-    train, val : dict of (level, orientation) to Samples
+    train, val : dict of networks' names to Samples
     settings : Settings
     directory : Path
         Where ``last.pt`` and ``log.jsonl`` are kept.
@@ -69,8 +69,8 @@ class Fit:
     def __init__(
         self,
         family: Family,
-        train: dict[tuple[int, int], Samples],
-        val: dict[tuple[int, int], Samples],
+        train: dict[str, Samples],
+        val: dict[str, Samples],
         settings: Settings,
         directory: Path,
         seed: int = 0,
@@ -129,6 +129,7 @@ class Fit:
         settings = self.settings
         started = time.monotonic() - self.spent
         saved = validated = self.spent
+        lasted = 0.0
         losses: list[float] = []
         while self.spent < settings.minutes * 60:
             losses.append(self.step(self.spent / (settings.minutes * 60)))
@@ -137,9 +138,10 @@ class Fit:
                 self._log({"loss": sum(losses) / len(losses)})
                 self.save()
                 losses, saved = [], self.spent
-            if self.spent - validated > settings.validate_every:
+            if self.spent - validated > max(settings.validate_every, 10 * lasted):
                 self._log(self.validate())
-                validated = self.spent
+                validated = time.monotonic() - started
+                lasted = validated - self.spent
         self._log(self.validate())
         self.save()
 
@@ -152,15 +154,16 @@ class Fit:
             group["lr"] = settings.rate * rate * min(1.0, (self.steps + 1) / settings.warmup)
         self.family.set_fake(progress >= settings.fake_from)
         loss = torch.zeros(())
-        for at, samples in self.train.items():
-            if at[0] < settings.finest:
+        for name, samples in self.train.items():
+            level = int(name.split("_")[-2])
+            if level < settings.finest:
                 continue
-            count = settings.batch >> max(0, at[0] - 1)
+            count = self._count(name) >> max(0, level - 1)
             runs = self.rng.integers(0, len(samples.q), max(1, count // 32))
             index = (runs[:, None] + np.arange(32)).ravel() % len(samples.q)
             weight = torch.from_numpy(samples.weight[index])
-            bits = self.family.bits(at, *tensors(samples, index))
-            loss = loss + (bits * weight).mean() / float(samples.weight.mean()) * self._share[at]
+            bits = self.family.bits(name, *tensors(samples, index))
+            loss = loss + (bits * weight).mean() / float(samples.weight.mean()) * self._share[name]
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.family.parameters(), 1.0)
@@ -169,6 +172,11 @@ class Fit:
         self.steps += 1
         self._average()
         return float(loss.detach())
+
+    def _count(self, name: str) -> int:
+        """Samples of a step: fewer of networks that matter less."""
+        share = self._share[name] / max(self._share.values())
+        return max(self.settings.batch >> 3, round(self.settings.batch * min(1.0, 2 * share)))
 
     @torch.no_grad()
     def validate(self) -> dict[str, object]:
@@ -179,29 +187,29 @@ class Fit:
         trained = {k: v.detach().clone() for k, v in self.family.state_dict().items()}
         self.family.load_state_dict(self.averaged)
         self.family.set_fake(True)
-        by_level = {}
+        by_network = {}
         total = weights = 0.0
-        for at, samples in self.val.items():
+        for name, samples in self.val.items():
             own = 0.0
             for start in range(0, len(samples.q), 1 << 16):
                 index = np.arange(start, min(start + (1 << 16), len(samples.q)))
-                bits = self.family.bits(at, *tensors(samples, index))
+                bits = self.family.bits(name, *tensors(samples, index))
                 own += float((bits * torch.from_numpy(samples.weight[index])).sum())
             mean = own / float(samples.weight.sum())
-            self._keep(f"{at[0]}_{at[1]}", mean)
-            by_level[f"{at[0]}.{at[1]}"] = round(mean, 4)
+            self._keep(name, mean)
+            by_network[name] = round(mean, 4)
             total, weights = total + own, weights + float(samples.weight.sum())
         self.family.load_state_dict(trained)
-        return {"val": total / weights, "val_planes": by_level}
+        return {"val": total / weights, "val_planes": by_network}
 
     def _keep(self, network: str, bits: float) -> None:
         """Remember a network that is better than before."""
         if bits < self._least.get(network, math.inf):
             self._least[network] = bits
             prefix = f"networks.{network}."
-            for name, value in self.averaged.items():
-                if name.startswith((prefix, "mixture.")):
-                    self.best[name] = value.clone()
+            for key, value in self.averaged.items():
+                if key.startswith((prefix, "mixture.")):
+                    self.best[key] = value.clone()
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -1,7 +1,8 @@
 """From checkpoints to a weights file, and a weights file to begin with.
 
-One file holds the whole family but `fp`: transform and linear rule as `fp` has them, the networks
-of `elic`, `tt` and `flextec` in whole numbers, tables, reconstruction offsets.
+A file holds transform and linear rule as `fp` has them, networks in whole numbers, tables,
+reconstruction offsets: one file for `elic` and `tt`, another for `flextec`, whose encoder decides
+as `elic` does.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from tec_numcodecs.models.base import Cube, Geometry, Rate
-from tec_numcodecs.models.mini.refining import PASSES
 from tec_numcodecs.training import data
 from tec_numcodecs.training.calibrate import fit_offsets
+from tec_numcodecs.training.calibrate_passes import fit_pass_offsets, untrained_offsets
 from tec_numcodecs.training.export import companding, tabulate
-from tec_numcodecs.training.perceptrons import PHASES, Family
+from tec_numcodecs.training.perceptrons import Family, PassFamily
 from tec_numcodecs.weights import files, registry
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -27,11 +28,13 @@ _BUNDLED = Path(files.__file__).parent
 _SIZE = 192
 #: Prefix of the networks of each model.
 PREFIX = {"elic": "elic", "tt": "tt", "flextec": "flex"}
+#: Models whose weights share a file.
+SHARING = {"elic": ("elic", "tt"), "tt": ("elic", "tt"), "flextec": ("flextec",)}
 
 
 def make_family(model: str, width: int) -> Family:
     """Untrained networks of a model."""
-    return Family(width, model != "elic", PHASES * PASSES if model == "flextec" else PHASES)
+    return PassFamily(width) if model == "flextec" else Family(width, model == "tt")
 
 
 def untrained(width: int = 8) -> Arrays:
@@ -40,13 +43,20 @@ def untrained(width: int = 8) -> Arrays:
     torch.manual_seed(0)
     elic = make_family("elic", width)
     arrays: Arrays = dict(base) | companding() | elic.freeze("elic") | elic.mixture.freeze()
-    for model in ("tt", "flextec"):
-        family = make_family(model, width)
-        family.start_from(elic)
-        arrays |= family.freeze(PREFIX[model])
     arrays |= tables(elic)
-    middle = [round(32 - 32 / (1 << (PASSES - 1 - number)) - 5) for number in range(PASSES)]
-    return arrays | {"flex.offsets": np.repeat(np.array(middle, np.int8)[:, None], 3, axis=1)}
+    for model in ("tt", "flextec"):
+        arrays |= begin(model, arrays, width)
+    return arrays
+
+
+def begin(model: str, arrays: Arrays, width: int) -> Arrays:
+    """Networks of `tt` or `flextec` that know what those of `elic` know."""
+    elic = make_family("elic", width)
+    elic.thaw("elic", arrays)
+    family = make_family(model, width)
+    family.start_from(elic)
+    begun = family.freeze(PREFIX[model])
+    return begun if model == "tt" else begun | untrained_offsets()
 
 
 def tables(family: Family) -> Arrays:
@@ -59,7 +69,8 @@ def tables(family: Family) -> Arrays:
 def read_family(model: str, path: Path) -> Family:
     """The best weights of a checkpoint."""
     state = torch.load(path, weights_only=True)["best"]
-    family = make_family(model, state["networks.0_0.second.bias"].shape[0])
+    name = "0_0_0" if model == "flextec" else "0_0"
+    family = make_family(model, state[f"networks.{name}.second.bias"].shape[0])
     family.load_state_dict(state)
     return family
 
@@ -79,6 +90,13 @@ def freeze(start: Mapping[str, NDArray[np.generic]], checkpoints: Mapping[str, P
     return arrays
 
 
+def only(model: str, arrays: Arrays) -> Arrays:
+    """What belongs into the file that has a model: not the networks of models in other files."""
+    others = [prefix for name, prefix in PREFIX.items() if name not in (*SHARING[model], "elic")]
+    left_out = tuple(f"{prefix}." for prefix in others)
+    return {name: values for name, values in arrays.items() if not name.startswith(left_out)}
+
+
 def calibrate(arrays: Arrays, scenes: list[data.Scene], crops: int, rounds: int = 2) -> Arrays:
     """Measure reconstruction offsets on training scenes."""
     family = Family(8, False)
@@ -86,6 +104,15 @@ def calibrate(arrays: Arrays, scenes: list[data.Scene], crops: int, rounds: int 
     implied = tables(family)["offsets"]
     for turn in range(rounds):
         arrays = arrays | fit_offsets(arrays, implied, _samples(scenes, crops, turn))
+    return arrays
+
+
+def calibrate_passes(
+    arrays: Arrays, scenes: list[data.Scene], crops: int, rounds: int = 2
+) -> Arrays:
+    """Measure the reconstruction offsets of flextec's passes on training scenes."""
+    for turn in range(rounds):
+        arrays = arrays | fit_pass_offsets(arrays, _samples(scenes, crops, turn))
     return arrays
 
 
@@ -106,10 +133,10 @@ def _samples(
         yield cube, Geometry(cube.shape, scene.sensor, scene.bands), rate
 
 
-def register(name: str, path: Path, digest: str) -> None:
-    """Name the file in the list of bundled weights."""
+def register(model: str, name: str, path: Path, digest: str) -> None:
+    """Name the file in the list of bundled weights, for a model and those that share it."""
     listing = _BUNDLED / "bundled.json"
     bundled = json.loads(listing.read_text())
-    for model in PREFIX:
-        bundled["mini"][model] = {"id": name, "file": path.name, "sha256": digest}
+    for each in SHARING[model]:
+        bundled["mini"][each] = {"id": name, "file": path.name, "sha256": digest}
     listing.write_text(json.dumps(bundled, indent=2) + "\n")

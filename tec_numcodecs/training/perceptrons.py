@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tec_numcodecs.models.mini.blockflags import FLAG_FEATURES, FLAG_ROWS, QUARTER_BITS
 from tec_numcodecs.models.mini.quantiser import LEVELS, MAX_RATE_INDEX
+from tec_numcodecs.models.mini.refining import PASSES
 from tec_numcodecs.models.mini.surroundings import (
     OWN_FEATURES,
     PLANE_FEATURES,
@@ -34,11 +36,17 @@ from tec_numcodecs.training.likelihood import (
 )
 
 COMPONENTS, PHASES = 13, 4
+#: Inputs and outputs of a network that sees no other date and no pass before.
+INPUTS, OUTPUTS = PLANE_FEATURES + OWN_FEATURES, 3
 FEATURE_UNIT, ACTIVATION_UNIT, ACTIVATION_MAX, SUM_UNIT = 16.0, 32.0, 255 / 32, 512.0
 MEAN_MAX = 15.0
 _KNOT = 16  # conditioning is piecewise linear in the rate index
 #: Scales of a refinement stay below this, as :mod:`tec_numcodecs.models.mini.refining` has it.
 SCALE_RAW = 31 / 8
+#: Networks of block flags: their name, their width, the range and steps of their logits.
+FLAGS, FLAG_WIDTH = "flags", 16
+FLAG_LOGITS_PER_UNIT = float(1 << QUARTER_BITS)
+FLAG_LOGIT = FLAG_ROWS / 2 / FLAG_LOGITS_PER_UNIT
 _LN2 = float(np.log(2.0))
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -49,30 +57,29 @@ class Network(nn.Module):
     Parameters
     ----------
     width : int
-    referenced : bool
-        Whether it sees another date, or a pass before.
+    inputs : int
+    outputs : int
+        Mean, scale and shape; with a reference, its gain; 1 for a flag.
     phases : int
-        4, times the passes.
     """
 
-    def __init__(self, width: int, referenced: bool, phases: int = PHASES) -> None:
+    def __init__(self, width: int, inputs: int, outputs: int, phases: int = PHASES) -> None:
         super().__init__()
-        self.referenced = referenced
-        inputs = PLANE_FEATURES + OWN_FEATURES + (REFERENCE_FEATURES if referenced else 0)
         self.first = nn.Linear(inputs, width, bias=False)
         self.component = nn.Parameter(torch.randn(COMPONENTS, width) * 0.1)
         self.phase = nn.Parameter(torch.zeros(phases, width))
         self.rate = nn.Parameter(torch.randn(MAX_RATE_INDEX // _KNOT + 2, width) * 0.02)
         self.second = nn.Linear(width, width)
-        self.out = nn.Linear(width, 4 if referenced else 3)
+        self.out = nn.Linear(width, outputs)
         self.fake = False
         with torch.no_grad():
             self.out.weight.mul_(0.2)
             self.out.bias.zero_()
-            self.out.bias[1:3] = torch.tensor([-1.0, 0.4])
+            if outputs >= OUTPUTS:
+                self.out.bias[1:3] = torch.tensor([-1.0, 0.4])
 
     def forward(self, x: Tensor, component: Tensor, phase: Tensor, rate: Tensor) -> Tensor:
-        """Features (P, F) in units of one, int64 (P,) each -> outputs (P, 3 or 4)."""
+        """Features (P, F) in units of one, int64 (P,) each -> outputs (P, outputs)."""
         h = F.linear(x, self._weight(self.first.weight))
         h = h + self.component[component] + self.phase[phase] + self.rates()[rate]
         h = self._activate(h)
@@ -91,15 +98,15 @@ class Network(nn.Module):
         with torch.no_grad():
             self.component.copy_(other.component)
             self.rate.copy_(other.rate)
-            self.phase.copy_(other.phase.repeat(len(self.phase) // PHASES, 1))
+            self.phase.copy_(other.phase)
             self.second.load_state_dict(other.second.state_dict())
             self.first.weight.zero_()
             self.first.weight[:, :PLANE_FEATURES] = other.first.weight[:, :PLANE_FEATURES]
             self.first.weight[:, -OWN_FEATURES:] = other.first.weight[:, -OWN_FEATURES:]
             self.out.weight.zero_()
             self.out.bias.zero_()
-            self.out.weight[:3] = other.out.weight
-            self.out.bias[:3] = other.out.bias
+            self.out.weight[:OUTPUTS] = other.out.weight
+            self.out.bias[:OUTPUTS] = other.out.bias
 
     def freeze(self, prefix: str) -> Arrays:
         """Integer arrays under a prefix; see :meth:`Family.freeze`."""
@@ -153,8 +160,17 @@ def rounded_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.round(weight * torch.exp2(shift)).clamp(-127, 127), shift
 
 
+def levelled(width: int, referenced: bool) -> dict[str, Network]:
+    """A network for every ``<level>_<orientation>``."""
+    inputs = INPUTS + (REFERENCE_FEATURES if referenced else 0)
+    outputs = OUTPUTS + (1 if referenced else 0)
+    return {
+        f"{level}_{o}": Network(width, inputs, outputs) for level in range(LEVELS) for o in range(3)
+    }
+
+
 class Family(nn.Module):
-    """All networks of a model, and the mixture that their outputs mean.
+    """All networks of `elic` or `tt`, and the mixture that their outputs mean.
 
     Parameters
     ----------
@@ -162,17 +178,9 @@ class Family(nn.Module):
     referenced : bool
     """
 
-    def __init__(self, width: int, referenced: bool, phases: int = PHASES) -> None:
+    def __init__(self, width: int, referenced: bool) -> None:
         super().__init__()
-        self.width, self.referenced = width, referenced
-        self.networks = nn.ModuleDict(
-            {
-                f"{level}_{o}": Network(width, referenced, phases)
-                for level in range(LEVELS)
-                for o in range(3)
-            }
-        )
-        self.refining = phases > PHASES
+        self.networks = nn.ModuleDict(levelled(width, referenced))
         self.mixture = Mixture()
 
     def set_fake(self, fake: bool) -> None:
@@ -182,7 +190,7 @@ class Family(nn.Module):
 
     def bits(
         self,
-        at: tuple[int, int],
+        name: str,
         features: Tensor,
         q: Tensor,
         component: Tensor,
@@ -191,52 +199,39 @@ class Family(nn.Module):
         old: Tensor,
         known: Tensor,
     ) -> Tensor:
-        """Ideal code lengths (P,) of coefficients of a level and orientation.
+        """Ideal code lengths (P,) of the coefficients of a network.
 
         Features and ``old`` in the integer units of the samples, see :class:`.samples.Samples`.
         """
-        network = self.network(f"{at[0]}_{at[1]}")
+        del known
+        return self.mixture.bits(
+            q, *self.distributions(name, features, component, phase, rate, old)
+        )
+
+    def distributions(
+        self,
+        name: str,
+        features: Tensor,
+        component: Tensor,
+        phase: Tensor,
+        rate: Tensor,
+        old: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Means, scales and shapes (P,)."""
+        network = self.network(name)
         fake = network.fake
         out: Tensor = network(features / FEATURE_UNIT, component, phase, rate)
         mean = clamp(out[:, 0], -MEAN_MAX, MEAN_MAX)
         scale, shape = out[:, 1], clamp(out[:, 2], 0.0, 1.0)
-        gain = clamp(out[:, 3], -1.0, 1.0) if self.referenced else None
         if fake:
             mean = snap(mean, MEANS_PER_UNIT)
             scale, shape = snap(scale, SCALES_PER_OCTAVE), snap(shape, SHAPES - 1)
-            gain = None if gain is None else snap(gain, 64.0)
-        if gain is not None:
-            mean = mean + gain * old / 8
+        if out.shape[1] > OUTPUTS:
+            gain = clamp(out[:, 3], -1.0, 1.0)
+            mean = mean + (snap(gain, 64.0) if fake else gain) * old / 8
             mean = snap(mean, MEANS_PER_UNIT) if fake else mean
         scale = clamp(scale + features[:, 0] / SCALES_PER_OCTAVE, SCALE_MIN, SCALE_MAX)
-        if not self.refining:
-            return self.mixture.bits(q, mean, scale, shape)
-        return self._refined_bits(q, mean, scale, shape, known)
-
-    def _refined_bits(
-        self, q: Tensor, mean: Tensor, scale: Tensor, shape: Tensor, known: Tensor
-    ) -> Tensor:
-        """Code lengths where the pass before limits what is possible."""
-        new = known > 0  # a binary digit
-        any_known = known >= 0
-        scale = torch.where(any_known, scale.clamp(max=SCALE_RAW), scale)
-        mean = torch.where(any_known, mean.clamp(-0.5, 0.4375), mean)
-        mean = torch.where(new, torch.zeros_like(mean), mean)
-        floor = 2 * known.clamp(min=1, max=3)
-        value = torch.where(new, floor + q, q)
-        own = self.mixture.bits(value, mean, scale, shape)
-        if not bool(any_known.any()):
-            return own
-        at = any_known.nonzero(as_tuple=True)[0]
-        mean, scale, shape, new, floor = (x[at] for x in (mean, scale, shape, new, floor))
-        others = [
-            self.mixture.bits(torch.where(new, floor + digit, sign), mean, scale, shape)
-            for digit, sign in ((0.0, mean.new_tensor(-1.0)), (1.0, mean.new_tensor(0.0)))
-        ]
-        third = self.mixture.bits(torch.ones_like(mean), mean, scale, shape)
-        third = torch.where(new, torch.full_like(third, 60.0), third)
-        total = -torch.logsumexp(torch.stack([*others, third]) * -_LN2, 0) / _LN2
-        return own.index_add(0, at, -total)
+        return mean, scale, shape
 
     def start_from(self, other: Family) -> None:
         """Take the weights of networks that see no other date; what is new starts at zero."""
@@ -245,7 +240,7 @@ class Family(nn.Module):
         self.mixture.load_state_dict(other.mixture.state_dict())
 
     def network(self, name: str) -> Network:
-        """The network ``<level>_<orientation>``."""
+        """The network ``<level>_<orientation>``; of flextec, with pass or ``flags`` before that."""
         return cast(Network, self.networks[name])
 
     def freeze(self, name: str) -> Arrays:
@@ -260,6 +255,76 @@ class Family(nn.Module):
         for key in self.networks:
             self.network(key).thaw(f"{name}.{key.replace('_', '.')}", arrays)
         self.mixture.thaw(arrays)
+
+
+class PassFamily(Family):
+    """All networks of `flextec`: of every pass, and of block flags.
+
+    Parameters
+    ----------
+    width : int
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, referenced=False)
+        networks = {}
+        for number in range(PASSES):
+            for name, network in levelled(width, referenced=number > 0).items():
+                networks[f"{number}_{name}"] = network
+        for level in range(LEVELS):
+            for o in range(3):
+                network = Network(FLAG_WIDTH, FLAG_FEATURES, 1, PASSES - 1)
+                networks[f"{FLAGS}_{level}_{o}"] = network
+        self.networks = nn.ModuleDict(networks)
+
+    def bits(
+        self,
+        name: str,
+        features: Tensor,
+        q: Tensor,
+        component: Tensor,
+        phase: Tensor,
+        rate: Tensor,
+        old: Tensor,
+        known: Tensor,
+    ) -> Tensor:
+        """See :meth:`Family.bits`; of a flag network, of flags."""
+        if name.startswith(FLAGS):
+            network = self.network(name)
+            logit = network(features / FEATURE_UNIT, component, phase, rate)[:, 0]
+            logit = clamp(logit, -FLAG_LOGIT, FLAG_LOGIT)
+            logit = snap(logit, FLAG_LOGITS_PER_UNIT) if network.fake else logit
+            return F.softplus(torch.where(q > 0, -logit, logit)) / _LN2
+        found = self.distributions(name, features, component, phase, rate, old)
+        if name.startswith("0"):
+            return self.mixture.bits(q, *found)
+        return self._refined_bits(q, *found, known)
+
+    def _refined_bits(
+        self, q: Tensor, mean: Tensor, scale: Tensor, shape: Tensor, known: Tensor
+    ) -> Tensor:
+        """Code lengths where the pass before limits what is possible."""
+        new = known > 0  # a binary digit
+        scale = scale.clamp(max=SCALE_RAW)
+        mean = torch.where(new, torch.zeros_like(mean), mean.clamp(-0.5, 0.4375))
+        floor = 2 * known.clamp(min=1, max=3)
+        symbols = [
+            self.mixture.bits(torch.where(new, floor + digit, sign), mean, scale, shape)
+            for digit, sign in ((0.0, mean.new_tensor(-1.0)), (1.0, mean.new_tensor(0.0)))
+        ]
+        third = self.mixture.bits(torch.ones_like(mean), mean, scale, shape)
+        third = torch.where(new, torch.full_like(third, 60.0), third)
+        bits = torch.stack([*symbols, third])  # (3, P)
+        which = torch.where(new, q, q + 1).long()
+        total = -torch.logsumexp(bits * -_LN2, 0) / _LN2
+        return bits.gather(0, which[None])[0] - total
+
+    def start_from(self, other: Family) -> None:
+        """Take the weights of networks that know no pass before; those of flags stay."""
+        for name in self.networks:
+            if not name.startswith(FLAGS):
+                self.network(name).start_from(other.network(name[2:]))
+        self.mixture.load_state_dict(other.mixture.state_dict())
 
 
 def _floats(x: NDArray[np.generic]) -> Tensor:

@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 
 from tec_numcodecs.blocks import block_sum
 from tec_numcodecs.models.mini import prior as frozen
+from tec_numcodecs.models.mini.blockflags import BlockFlags
 from tec_numcodecs.models.mini.contextcoders import ContextCoder
 from tec_numcodecs.models.mini.decision import Decider
 from tec_numcodecs.models.mini.detail import Coding, DetailWalk
 from tec_numcodecs.models.mini.mixture_rows import Choice
+from tec_numcodecs.models.mini.passcoders import PassDecider, PassEncoder
 from tec_numcodecs.models.mini.prior import Plane
 from tec_numcodecs.models.mini.refining import RefiningWalk
 from tec_numcodecs.models.mini.surroundings import OWN_FEATURES, Index
 from tec_numcodecs.models.mini.transform import Coefficients
+from tec_numcodecs.training.perceptrons import FLAGS
 
 Int32Array = NDArray[np.int32]
 Float32Array = NDArray[np.float32]
@@ -33,12 +36,13 @@ _KEPT = 800
 
 @dataclass(frozen=True)
 class Samples:
-    """Coefficients of one level and orientation; arrays of P rows.
+    """What one network sees; arrays of P rows.
 
     Attributes
     ----------
     features : int8 array (P, F)
     q : int16 array
+        Coefficients; of a network of block flags, flags.
     component, phase : int8 arrays
     rate : int16 array
     weight : float32 array
@@ -111,11 +115,7 @@ class Noting(DetailWalk):
         old = np.zeros(len(own), np.int32)
         if self._reference is not None:
             old = self._reference.values(k, o, own)
-        # The first pass of flextec has no reference: zeros in its place.
-        missing = self._networks.of(plane).inputs - features.shape[1] - OWN_FEATURES
-        none = np.zeros((len(own), missing), np.float32)
-        seen = np.concatenate([features, none, known], axis=1)
-        self._seen = (seen, self._first_phase + phase, old)
+        self._seen = (np.concatenate([features, known], axis=1), phase, old)
         return super()._distributions(plane, own, begun, features, phase)
 
 
@@ -125,6 +125,42 @@ class SamplingWalk(Noting, DetailWalk):
 
 class SamplingPass(Noting, RefiningWalk):
     """A pass of `flextec` that takes notes."""
+
+    #: Of block flags.
+    flag_notes: dict[Plane, tuple[Any, ...]]
+
+    def begin_notes(self, rng: np.random.Generator) -> None:
+        """Start with empty notes."""
+        super().begin_notes(rng)
+        self.flag_notes = {}
+
+    def note_flags(self, plane: Plane, features: Float32Array, flags: NDArray[np.bool_]) -> None:
+        """Note down the flags (P,) of a plane and what is known before them, or a part of it."""
+        keep = self._rng.permutation(len(flags))[: max(_KEPT, len(flags) // 3)]
+        weight = len(flags) / max(len(keep), 1)
+        self.flag_notes[plane] = (features[keep].astype(np.int8), flags[keep], weight)
+
+
+class NotingFlags(PassEncoder):
+    """Takes notes of block flags. Comes before an encoder among the bases."""
+
+    def _code_later(
+        self, plane: Plane, scale: Int32Array, blocks: BlockFlags, unknown: NDArray[np.bool_]
+    ) -> Int32Array:
+        q = super()._code_later(plane, scale, blocks, unknown)
+        if not isinstance(self.walk, SamplingPass):
+            raise TypeError("the walk takes notes, too")
+        features = blocks.features(plane, scale, self._own.shifts.of(plane))[unknown.ravel()]
+        self.walk.note_flags(plane, features, (block_sum(q != 0) > 0)[unknown])
+        return q
+
+
+class SamplingEncoder(NotingFlags, PassEncoder):
+    """Codes a pass and takes notes of its block flags."""
+
+
+class SamplingDecider(NotingFlags, PassDecider):
+    """Decides on the last pass and takes notes of its block flags."""
 
 
 class Guessing(ContextCoder):
@@ -158,28 +194,48 @@ class Guessing(ContextCoder):
         return self.walk.code(plane, scale, shift, flags, lambda at, _: flat[at])
 
 
-def gather(walks: Sequence[tuple[Noting, int]]) -> dict[tuple[int, int], Samples]:
-    """Notes of walks at their rates, by level and orientation; each walk weighs the same."""
-    parts: dict[tuple[int, int], list[tuple[NDArray[np.generic], ...]]] = defaultdict(list)
+def gather(walks: Sequence[tuple[Noting, int]]) -> dict[str, Samples]:
+    """Notes of walks at their rates, by network; each walk weighs the same."""
+    parts: dict[str, list[tuple[NDArray[np.generic], ...]]] = defaultdict(list)
     for walk, rate in walks:
         # A walk's bits go roughly with the coefficients it codes.
-        total = sum(n[3] * len(n[1]) for notes in walk.notes.values() for n in notes)
+        total = sum(n[3] * len(n[1]) for notes in walk.notes.values() for n in notes) or 1.0
         for plane, notes in walk.notes.items():
+            own = f"{plane.level}_{plane.orientation}"
+            name = f"{walk.number}_{own}" if isinstance(walk, SamplingPass) else own
             for features, q, phase, weight, old, known in notes:
-                n = len(q)
-                parts[plane.level, plane.orientation].append(
-                    (
-                        features,
-                        np.clip(q, -32000, 32000).astype(np.int16),
-                        np.full(n, plane.component, np.int8),
-                        np.full(n, phase, np.int8),
-                        np.full(n, rate, np.int16),
-                        np.full(n, weight / total**0.9, np.float32),
-                        old,
-                        np.minimum(known, 32000).astype(np.int16),
-                    )
-                )
+                share = weight / total**0.9
+                parts[name].append(_columns(features, q, plane, phase, rate, share, old, known))
+        if isinstance(walk, SamplingPass):
+            for plane, (features, flags, weight) in walk.flag_notes.items():
+                name = f"{FLAGS}_{plane.level}_{plane.orientation}"
+                none, share = np.zeros(len(flags), np.int32), weight / total**0.9
+                phase = walk.number - 1
+                parts[name].append(_columns(features, flags, plane, phase, rate, share, none, none))
     return {
-        at: Samples(*(np.concatenate(column) for column in zip(*own, strict=True)))
-        for at, own in parts.items()
+        name: Samples(*(np.concatenate(column) for column in zip(*own, strict=True)))
+        for name, own in parts.items()
     }
+
+
+def _columns(
+    features: NDArray[np.int8],
+    q: NDArray[Any],
+    plane: Plane,
+    phase: int,
+    rate: int,
+    weight: float,
+    old: Int32Array,
+    known: Int32Array,
+) -> tuple[NDArray[np.generic], ...]:
+    n = len(q)
+    return (
+        features,
+        np.clip(q, -32000, 32000).astype(np.int16),
+        np.full(n, plane.component, np.int8),
+        np.full(n, phase, np.int8),
+        np.full(n, rate, np.int16),
+        np.full(n, weight, np.float32),
+        old,
+        np.minimum(known, 32000).astype(np.int16),
+    )

@@ -6,6 +6,7 @@ Crops are coded by the product itself; see :mod:`.samples`. A shard holds some 2
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,25 +18,23 @@ from tec_numcodecs.models.mini import prior as frozen
 from tec_numcodecs.models.mini.contextcoders import ContextCoder, Deciding
 from tec_numcodecs.models.mini.detail import DetailWalk, Visited
 from tec_numcodecs.models.mini.elic import MiniElic
-from tec_numcodecs.models.mini.flextec import MiniFlex
-from tec_numcodecs.models.mini.passcoders import Pass, PassEncoder
-from tec_numcodecs.models.mini.planes import Shifts
-from tec_numcodecs.models.mini.quantiser import steps
-from tec_numcodecs.models.mini.refining import PASSES, truncated
-from tec_numcodecs.models.mini.transform import LOW, Coefficients, subband_sizes
+from tec_numcodecs.models.mini.flextec import MiniFlex, Progress
+from tec_numcodecs.models.mini.transform import subband_sizes
 from tec_numcodecs.models.mini.tt import HISTORY, MiniTT, Past
 from tec_numcodecs.training.augment import Crop, Sampler
 from tec_numcodecs.training.data import Scene
+from tec_numcodecs.training.passes import code_passes
 from tec_numcodecs.training.samples import (
     Guessing,
     Noting,
     Samples,
+    SamplingDecider,
+    SamplingEncoder,
     SamplingPass,
     SamplingWalk,
     gather,
 )
 
-PLACES = tuple((level, o) for level in range(5) for o in range(3))
 _FIELDS = ("features", "q", "component", "phase", "rate", "weight", "old", "known")
 #: A walk with its notes, and its rate index.
 Note = tuple[Noting, int]
@@ -111,23 +110,20 @@ class Source:
         """All passes over a date, each at the rate that it stands for."""
         pixels = crop.pixels[-1]
         geometry = _geometry(crop, pixels)
-        q: Coefficients = MiniElic._analyse(model, _cube(pixels), geometry, Rate(rate)).state["q"]
-        shifts, notes = Shifts(len(crop.bands)), list[Note]()
-        before: Visited | None = None
-        known: tuple[NDArray[np.int32], ...] | None = None
-        for number in range(PASSES):
+        transform = model._transform(geometry)
+        notes: list[Note] = []
+
+        def noting(number: int, progress: Progress) -> SamplingPass:
             walk = SamplingPass(
-                model._refining, model._transform(geometry), rate, pixels.shape[1:], number,
-                model._centroids, before, known,
+                model._refining, transform, rate, pixels.shape[1:], number,
+                progress.before, progress.known,
             )  # fmt: skip
             walk.begin_notes(self._rng)
-            step = int(steps(rate)[LOW, 0])
-            own = Pass(model._prior, walk, number, step, shifts, model._refining.tables)
-            digits = PASSES - 1 - number
-            detail = tuple(truncated(values, digits) for values in q.detail)
-            coder = PassEncoder(own, Coefficients(q.low >> digits, detail, q.entries))
-            before, known = model._visit(geometry, coder, number, 16)
-            notes.append((walk, walk._rate))
+            notes.append((walk, walk.rate))
+            return walk
+
+        found = transform.forward(_cube(pixels), rate)
+        code_passes(model, found, geometry, Rate(rate), noting, SamplingEncoder, SamplingDecider)
         return notes
 
 
@@ -156,14 +152,19 @@ def make_shards(
         if len(notes) >= _NOTES:
             write_shard(out / f"{sampler.seed}-{number:04d}.npz", gather(notes))
             number, notes = number + 1, []
+    if notes and not number:
+        write_shard(out / f"{sampler.seed}-{number:04d}.npz", gather(notes))
 
 
 def validation_shard(source: Source, scenes: Sequence[Scene], path: Path, pairs: bool) -> None:
-    """One shard of the first 256 x 256 pixels of scenes at fixed rates."""
+    """One shard of the first 256 x 256 pixels of scenes at fixed rates.
+
+    Scenes that have all bands of their sensor, if there are any.
+    """
     notes = []
-    for scene in scenes:
-        if len(scene.bands) < len(scene.sensor.bands) or (pairs and len(scene.data) < 2):
-            continue
+    enough = [scene for scene in scenes if len(scene.data) > 1 or not pairs]
+    whole = [scene for scene in enough if len(scene.bands) == len(scene.sensor.bands)]
+    for scene in whole or enough:
         pixels = scene.data[:2, :, :256, :256].astype(np.float32)
         crop = Crop(scene, scene.bands, pixels if pairs else pixels[:1])
         notes += [note for rate in VALIDATION_RATES for note in source.notes(crop, rate)]
@@ -171,12 +172,12 @@ def validation_shard(source: Source, scenes: Sequence[Scene], path: Path, pairs:
         write_shard(path, gather(notes))
 
 
-def write_shard(path: Path, parts: dict[tuple[int, int], Samples]) -> None:
-    """Write samples; a crash while writing leaves no shard."""
+def write_shard(path: Path, parts: dict[str, Samples]) -> None:
+    """Write samples of networks; a crash while writing leaves no shard."""
     arrays = {
-        f"{name}.{level}.{o}": getattr(samples, name)
-        for (level, o), samples in parts.items()
-        for name in _FIELDS
+        f"{field}.{name}": getattr(samples, field)
+        for name, samples in parts.items()
+        for field in _FIELDS
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".new").open("wb") as file:
@@ -184,19 +185,18 @@ def write_shard(path: Path, parts: dict[tuple[int, int], Samples]) -> None:
     path.with_suffix(".new").replace(path)
 
 
-def read_shards(paths: Sequence[Path], limit: int) -> dict[tuple[int, int], Samples]:
-    """Read shards, in memory, up to a number of samples for a level and orientation."""
-    found: dict[tuple[int, int], list[list[NDArray[np.generic]]]] = {at: [] for at in PLACES}
-    counts = dict.fromkeys(PLACES, 0)
+def read_shards(paths: Sequence[Path], limit: int) -> dict[str, Samples]:
+    """Read shards, in memory, up to a number of samples for a network."""
+    found: dict[str, list[list[NDArray[np.generic]]]] = defaultdict(list)
+    counts: Counter[str] = Counter()
     for path in paths:
         with np.load(path) as arrays:
-            for level, o in PLACES:
-                if f"q.{level}.{o}" in arrays and counts[level, o] < limit:
-                    own = [arrays[f"{name}.{level}.{o}"] for name in _FIELDS]
-                    found[level, o].append(own)
-                    counts[level, o] += len(own[1])
+            for name in (file[2:] for file in arrays.files if file.startswith("q.")):
+                if counts[name] < limit:
+                    own = [arrays[f"{field}.{name}"] for field in _FIELDS]
+                    found[name].append(own)
+                    counts[name] += len(own[1])
     return {
-        at: Samples(*(np.concatenate(column) for column in zip(*own, strict=True)))
-        for at, own in found.items()
-        if own
+        name: Samples(*(np.concatenate(column) for column in zip(*own, strict=True)))
+        for name, own in found.items()
     }

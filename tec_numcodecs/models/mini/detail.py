@@ -132,8 +132,8 @@ class DetailWalk:
         history: History | None = None,
     ) -> None:
         self._networks, self._transform, self._history = networks, transform, history
-        #: Rate index and phase that networks are told, and steps in sixteenths of a DN.
-        self._rate, self._first_phase, self._steps = rate_index, 0, steps(rate_index)
+        #: Rate index that networks are told, and steps in sixteenths of a DN.
+        self._rate, self._steps = rate_index, steps(rate_index)
         self._sizes, self._subbands = level_sizes(*size), subband_sizes(*size)
         self._planes: list[Int32Array] = []
         self._bands: list[Int32Array] = []
@@ -200,6 +200,9 @@ class DetailWalk:
     def finish(self) -> tuple[Int32Array, Visited]:
         """Pixels int32 (N, C, H, W) in DN, and what later dates may refer to."""
         self._leave()
+        return self._finished()
+
+    def _finished(self) -> tuple[Int32Array, Visited]:
         pixels = self._planes[0] + self._transform.mean[:, None, None]
         return pixels, Visited(self._planes[1:], self._bands)
 
@@ -238,6 +241,9 @@ class DetailWalk:
     def _leave(self) -> None:
         level = self._at
         bands = self._transform.to_bands(self._detail, self._entries[:, level], level)
+        self._merge(bands, level)
+
+    def _merge(self, bands: Int32Array, level: int) -> None:
         self._bands.insert(0, bands)
         self._planes.insert(0, merge_level(self._planes[0], bands, self._sizes[level]))
 
@@ -275,7 +281,7 @@ class DetailWalk:
             raise RuntimeError("start comes before the first plane")
         k, o = plane.component, plane.orientation
         known = self._around.own_features(k, o, own) if phase else None
-        out = self._networks.of(plane).finish(begun, known, self._first_phase + phase)
+        out = self._networks.of(plane).finish(begun, known, phase)
         mean = np.clip(_rounded(out[:, 0], 5), -_MEAN_LIMIT, _MEAN_LIMIT)
         if self._reference is not None:
             gain = np.clip(_rounded(out[:, 3], 3), -64, 64)  # in 64ths

@@ -65,6 +65,15 @@ class MiniElic(MiniFP):
 
     def _analyse(self, cube: Cube, geometry: Geometry, rate: Rate) -> Latents:
         found = self._transform(geometry).forward(cube, rate.index)
+        coder, q = self._decide(found, geometry, rate)
+        pixels, _ = coder.walk.finish()
+        state = {"stages": coder.writer.stages, "pixels": pixels}
+        return latents_of(geometry, rate, q, coder.writer.shifts, state)
+
+    def _decide(
+        self, found: Coefficients, geometry: Geometry, rate: Rate
+    ) -> tuple[Deciding, Coefficients]:
+        """Coefficients to integers."""
         coder = Deciding(
             self._detail_walk(geometry, rate),
             rate.index,
@@ -75,10 +84,7 @@ class MiniElic(MiniFP):
         )
         coder.writer.stages.append(self._entry_stage(found.entries))
         _, detail = self._walk(geometry, rate, coder)
-        pixels, _ = coder.walk.finish()
-        q = Coefficients(coder.low, detail, found.entries)
-        state = {"stages": coder.writer.stages, "pixels": pixels}
-        return latents_of(geometry, rate, q, coder.writer.shifts, state)
+        return coder, Coefficients(coder.low, detail, found.entries)
 
     def _stages_of(self, latents: Latents) -> list[Stage]:
         return self._go(latents).writer.stages

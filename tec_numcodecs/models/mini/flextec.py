@@ -1,8 +1,10 @@
 """Mini `flextec`: one stream of 16 tokens from coarse to fine; stop after any of them.
 
-Named after FlexTEC, whose place it takes in the family. The integers are those of `elic`; they
-become known digit by digit, in four passes over the image (see :mod:`.refining`), each of four
-tokens: the low-pass with levels 4 and 3, then levels 2, 1 and 0. Every token is an entropy coder's
+Named after FlexTEC, whose place it takes in the family. The integers are decided on as those of
+`elic` are, last digits anew; they become known digit by digit, in four passes over the image (see
+:mod:`.refining`), each of four tokens: levels 4 and 3, then 2, 1 and 0. The first token has the
+low-pass, too, all of it.
+Every token is an entropy coder's
 stream of its own, so a reader needs the first ones only. What is missing of a pass is taken from
 the pass before; a level of which nothing is there is zero.
 
@@ -12,6 +14,7 @@ Payload: number of tokens (1 byte), their sizes (LEB128 each), the tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,25 +23,23 @@ from tec_numcodecs import rans
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
 from tec_numcodecs.models.base import Cube, Geometry, Latents, Rate
 from tec_numcodecs.models.mini import prior as frozen
-from tec_numcodecs.models.mini.detail import Networks, Visited
+from tec_numcodecs.models.mini.decision import Decider
+from tec_numcodecs.models.mini.detail import Visited
 from tec_numcodecs.models.mini.elic import MiniElic
 from tec_numcodecs.models.mini.fp import write_stages
 from tec_numcodecs.models.mini.passcoders import (
     TOKEN_OF_LEVEL,
     Pass,
     PassCoder,
+    PassDecider,
     PassDecoder,
     PassEncoder,
 )
-from tec_numcodecs.models.mini.planes import Shifts
-from tec_numcodecs.models.mini.quantiser import LEVELS, steps
-from tec_numcodecs.models.mini.refining import (
-    PASSES,
-    RefiningWalk,
-    low_values,
-    refined_values,
-    truncated,
-)
+from tec_numcodecs.models.mini.planes import PlaneReader, PlaneWriter, Shifts, Stage
+from tec_numcodecs.models.mini.prior import Plane
+from tec_numcodecs.models.mini.quantiser import LEVELS, dequantise, steps
+from tec_numcodecs.models.mini.refining import PASSES, Refining, RefiningWalk, truncated
+from tec_numcodecs.models.mini.symbols import TableBits
 from tec_numcodecs.models.mini.tokens import TOKENS, join_tokens, split_tokens
 from tec_numcodecs.models.mini.transform import LOW, Coefficients, subband_sizes
 from tec_numcodecs.options import get_options
@@ -60,34 +61,71 @@ class MiniFlex(MiniElic):
 
     def __init__(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         super().__init__(arrays)
-        self._refining = Networks(arrays, "flex")
-        self._centroids = np.asarray(arrays["flex.offsets"], np.int64)  # (PASSES, 3)
+        self._refining = Refining(arrays)
+        self._bits = TableBits(self._refining.tables)
 
     def _analyse(self, cube: Cube, geometry: Geometry, rate: Rate) -> Latents:
-        q: Coefficients = super()._analyse(cube, geometry, rate).state["q"]
         tokens = _tokens(rate)
+        found = self._transform(geometry).forward(cube, rate.index)
+        _, q = self._decide(found, geometry, rate)
         detail = tuple(
             truncated(values, PASSES - _passes(level, tokens)) * (_passes(level, tokens) > 0)
             for level, values in enumerate(q.detail)
         )
-        low = q.low >> (PASSES - _passes(LOW, tokens))
-        return latents_of_tokens(geometry, rate, Coefficients(low, detail, q.entries))
+        known = Coefficients(q.low, detail, q.entries)
+        return self._go_through(known, geometry, rate, found.detail)
 
     def _encode(self, latents: Latents) -> bytes:
-        geometry, rate = latents.geometry, latents.rate
-        q: Coefficients = latents.state["q"]
+        if "tokens" not in latents.state:
+            latents = self._go_through(latents.state["q"], latents.geometry, latents.rate)
+        return join_tokens([write_stages(part) for part in latents.state["tokens"]])
+
+    def _pixels_of(self, latents: Latents) -> Int32Array:
+        found = self._go_through(latents.state["q"], latents.geometry, latents.rate)
+        pixels: Int32Array = found.state["pixels"]
+        return pixels
+
+    def _go_through(
+        self,
+        q: Coefficients,
+        geometry: Geometry,
+        rate: Rate,
+        values: tuple[Int32Array, ...] | None = None,
+    ) -> Latents:
+        """All passes over integers; with coefficients, last digits are decided on anew."""
         tokens = _tokens(rate)
-        shifts = Shifts(geometry.shape[1])
-        stages = []
-        before: Visited | None = None
-        known: tuple[Int32Array, ...] | None = None
+        progress = Progress(geometry, rate, q.entries)
+        stages: list[list[Stage]] = []
+        low = self._write_low(q.low, progress)
         for number in range(-(-tokens // _PER_PASS)):
-            own = self._pass(geometry, rate, number, shifts, before, known)
-            coder = PassEncoder(own, _of_pass(q, number, tokens))
-            before, known = self._visit(geometry, coder, number, tokens)
+            own = self._pass(number, progress)
+            part = of_pass(q.detail, number, tokens)
+            if values is None or number < PASSES - 1:
+                coder = PassEncoder(own, part)
+            else:
+                coder = PassDecider(own, part, values, rate.index, self._bits)
+            self._visit(coder, number, tokens, progress)
             stages += coder.tokens
-        stages[0].insert(0, self._entry_stage(q.entries))
-        return join_tokens([write_stages(part) for part in stages[:tokens]])
+        stages[0][:0] = [self._entry_stage(q.entries), *low]
+        state = {"tokens": stages[:tokens], "pixels": progress.pixels}
+        return latents_of_tokens(geometry, rate, progress.integers(), state)
+
+    def _write_low(self, low: Int32Array, progress: Progress) -> list[Stage]:
+        """Stages of the low-pass, integers (N, C, h, w)."""
+        geometry, rate = progress.geometry, progress.rate
+        decider = Decider(self._prior, rate.index)
+        writer = PlaneWriter(self._prior, progress.shifts, rate.index // 16)
+        given = frozen.predict_low(low)
+
+        def write(plane: Plane, scale: Int32Array) -> Int32Array:
+            q = given[:, plane.component]
+            _, shift = decider.plane(plane, q, scale, writer.shifts.before(plane))
+            writer.write(plane, scale, q, shift)
+            return q
+
+        self._walk_low(geometry, rate, write)
+        progress.low = low
+        return writer.stages
 
     def _decode(self, payload: bytes, geometry: Geometry, rate: Rate) -> Latents:
         stored = split_tokens(payload)
@@ -100,73 +138,83 @@ class MiniFlex(MiniElic):
             rate, stored = Rate(rate.index, wanted), stored[:wanted]
         tokens = [rans.Decoder(token) for token in stored]
         entries = self._read_entries(tokens[0], geometry)
-        t, c, h, w = geometry.shape
-        sizes = subband_sizes(h, w)
-        detail = [np.zeros((t, c, 3, *size), np.int32) for size in sizes[:LEVELS]]
-        low: Int32Array | None = None
-        shifts = Shifts(c)
-        before: Visited | None = None
-        known: tuple[Int32Array, ...] | None = None
+        progress = Progress(geometry, rate, entries)
+        self._read_low(tokens[0], progress)
         for number in range(-(-len(tokens) // _PER_PASS)):
             part = tokens[number * _PER_PASS : (number + 1) * _PER_PASS]
-            own = self._pass(geometry, rate, number, shifts, before, known)
-            coder = PassDecoder(own, entries, part, low)
-            before, known = self._visit(geometry, coder, number, len(tokens))
-            low = coder.low
-            for level in range(_finest(number, len(tokens)), LEVELS):
-                detail[level] = known[level]
+            coder = PassDecoder(self._pass(number, progress), part)
+            self._visit(coder, number, len(tokens), progress)
         for token in tokens:
             token.finish()
-        if low is None:
-            raise CorruptChunk("no tokens")
-        return latents_of_tokens(geometry, rate, Coefficients(low, tuple(detail), entries))
+        return latents_of_tokens(geometry, rate, progress.integers(), {"pixels": progress.pixels})
 
-    def _pixels_of(self, latents: Latents) -> Int32Array:
-        q: Coefficients = latents.state["q"]
-        index, tokens = latents.rate.index, _tokens(latents.rate)
-        fine = steps(index)
-        detail = []
-        for level, values in enumerate(q.detail):
-            number = max(_passes(level, tokens) - 1, 0)
-            planes = [
-                refined_values(
-                    values[:, :, o],
-                    self._centroids[number],
-                    int(fine[level, o]) << (PASSES - 1 - number),
-                )
-                for o in range(3)
-            ]
-            detail.append(np.stack(planes, axis=2))
-        low = low_values(q.low, PASSES - _passes(LOW, tokens), int(fine[LOW, 0]))
-        found = Coefficients(low, tuple(detail), q.entries)
-        _, _, height, width = latents.geometry.shape
-        return self._transform(latents.geometry).inverse(found, height, width)
+    def _read_low(self, token: rans.Decoder, progress: Progress) -> None:
+        geometry, rate = progress.geometry, progress.rate
+        reader = PlaneReader(token, self._prior, progress.shifts, rate.index // 16)
+        residuals = self._walk_low(geometry, rate, lambda *plane: reader.read(*plane)[0])
+        progress.low = frozen.restore_low(residuals)
 
-    def _pass(
-        self,
-        geometry: Geometry,
-        rate: Rate,
-        number: int,
-        shifts: Shifts,
-        before: Visited | None,
-        known: tuple[Int32Array, ...] | None,
-    ) -> Pass:
-        transform, size = self._transform(geometry), geometry.shape[2:]
-        walk = RefiningWalk(
-            self._refining, transform, rate.index, size, number, self._centroids, before, known
+    def _walk_low(self, geometry: Geometry, rate: Rate, code: frozen.PlaneCoder) -> Int32Array:
+        t, c, h, w = geometry.shape
+        return frozen.walk_low(self._prior, (t, c), subband_sizes(h, w), rate.index // 16, code)
+
+    def _pass(self, number: int, progress: Progress, walk: RefiningWalk | None = None) -> Pass:
+        geometry, rate = progress.geometry, progress.rate
+        walk = walk or RefiningWalk(
+            self._refining,
+            self._transform(geometry),
+            rate.index,
+            geometry.shape[2:],
+            number,
+            progress.before,
+            progress.known,
         )
         step = int(steps(rate.index)[LOW, 0])
-        return Pass(self._prior, walk, number, step, shifts, self._refining.tables)
+        walk.start(dequantise(progress.low, step), progress.entries)
+        return Pass(self._prior, self._refining, walk, number, progress.shifts)
 
-    def _visit(
-        self, geometry: Geometry, coder: PassCoder, number: int, tokens: int
-    ) -> tuple[Visited | None, tuple[Int32Array, ...]]:
+    def _visit(self, coder: PassCoder, number: int, tokens: int, progress: Progress) -> None:
         """Go through one pass as far as there are tokens."""
-        t, c, h, w = geometry.shape
+        t, c, h, w = progress.geometry.shape
         finest = _finest(number, tokens)
-        sizes, octave = subband_sizes(h, w), coder.walk.octave
-        _, known = frozen.walk(self._prior, (t, c), sizes, octave, coder, finest)
-        return (coder.walk.finish()[1] if finest == 0 else None), known
+        sizes, octave = subband_sizes(h, w), coder.walk.rate // 16
+        known = frozen.walk_detail(self._prior, (t, c), sizes, octave, coder, finest)
+        progress.add(coder, known, finest)
+
+
+class Progress:
+    """What is known of a chunk after some passes.
+
+    Attributes
+    ----------
+    low : int32 array (N, C, h, w)
+    shifts : Shifts
+    known : tuple of int32 arrays (N, C, 3, h, w), optional
+        Levels 0 to 4 of the last pass, zeros where it did not get.
+    before : Visited, optional
+    pixels : int32 array (N, C, H, W)
+    """
+
+    def __init__(self, geometry: Geometry, rate: Rate, entries: NDArray[np.uint8]) -> None:
+        t, c, h, w = geometry.shape
+        self.geometry, self.rate, self.entries = geometry, rate, entries
+        self.low = np.zeros(0, np.int32)
+        self.shifts = Shifts(c)
+        self.known: tuple[Int32Array, ...] | None = None
+        self.before: Visited | None = None
+        self.pixels = np.zeros(0, np.int32)
+        sizes = subband_sizes(h, w)[:LEVELS]
+        self._detail = [np.zeros((t, c, 3, *size), np.int32) for size in sizes]
+
+    def add(self, coder: PassCoder, known: tuple[Int32Array, ...], finest: int) -> None:
+        """Note a pass that has gone down to a level."""
+        self.pixels, self.before = coder.walk.finish()
+        self.known = known
+        self._detail[finest:] = known[finest:]
+
+    def integers(self) -> Coefficients:
+        """Of every level what the last pass knows that got there."""
+        return Coefficients(self.low, tuple(self._detail), self.entries)
 
 
 def _tokens(rate: Rate) -> int:
@@ -186,17 +234,18 @@ def _finest(number: int, tokens: int) -> int:
     return min(level for level in range(LEVELS) if _passes(level, tokens) > number)
 
 
-def _of_pass(q: Coefficients, number: int, tokens: int) -> Coefficients:
+def of_pass(detail: tuple[Int32Array, ...], number: int, tokens: int) -> tuple[Int32Array, ...]:
     """Integers of the precision of a pass, from those that all tokens give."""
-    detail = tuple(
+    return tuple(
         truncated(values, max(_passes(level, tokens) - 1 - number, 0))
-        for level, values in enumerate(q.detail)
+        for level, values in enumerate(detail)
     )
-    return Coefficients(q.low >> (_passes(LOW, tokens) - 1 - number), detail, q.entries)
 
 
-def latents_of_tokens(geometry: Geometry, rate: Rate, q: Coefficients) -> Latents:
+def latents_of_tokens(
+    geometry: Geometry, rate: Rate, q: Coefficients, state: Mapping[str, Any]
+) -> Latents:
     """Latents whose symbols are codebook entries, low-pass and levels 4 to 0."""
     parts = [q.entries.astype(np.int32), q.low, *q.detail[::-1]]
     symbols = np.concatenate([part.ravel() for part in parts])
-    return Latents(geometry, rate, symbols, {"q": q})
+    return Latents(geometry, rate, symbols, {"q": q, **state})

@@ -1,7 +1,7 @@
 """Writing and reading one pass of mini `flextec`; see :mod:`.refining`.
 
-The first pass codes low-pass, shifts and flags as :mod:`.fp` does. Later ones take the shifts over,
-get one binary digit of every low-pass coefficient raw, and flags only of blocks that were all zero.
+The first pass codes shifts and flags as :mod:`.fp` does. Later ones take the shifts over, and code
+flags only of blocks that were all zero, in the rows of :mod:`.blockflags`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs import rans
-from tec_numcodecs.blocks import block_shape, block_sum
+from tec_numcodecs.blocks import block_sum
 from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.mini import prior as frozen
 from tec_numcodecs.models.mini import symbols
+from tec_numcodecs.models.mini.blockflags import BlockFlags, flag_rows
+from tec_numcodecs.models.mini.detail import Coding
 from tec_numcodecs.models.mini.mixture_rows import Choice
-from tec_numcodecs.models.mini.planes import PlaneReader, PlaneWriter, Shifts, Stage
+from tec_numcodecs.models.mini.planes import OutlineWriter, PlaneReader, Shifts, Stage
 from tec_numcodecs.models.mini.prior import Plane, Prior
-from tec_numcodecs.models.mini.refining import PASSES, RefiningWalk, low_values, refinement
+from tec_numcodecs.models.mini.quantiser import LEVELS, STEP_UNIT, steps
+from tec_numcodecs.models.mini.refining import (
+    FIRST_DIGIT_ROW,
+    FIRST_FLAG_ROW,
+    Refining,
+    RefiningWalk,
+    refinement,
+)
 from tec_numcodecs.models.mini.surroundings import Index
-from tec_numcodecs.models.mini.transform import LOW, Coefficients
+from tec_numcodecs.models.mini.symbols import LAGRANGIAN, TableBits
 
 Int32Array = NDArray[np.int32]
+Float32Array = NDArray[np.float32]
 #: Token of a pass that holds a level.
-TOKEN_OF_LEVEL = {LOW: 0, 4: 0, 3: 0, 2: 1, 1: 2, 0: 3}
+TOKEN_OF_LEVEL = {4: 0, 3: 0, 2: 1, 1: 2, 0: 3}
 
 
 @dataclass(frozen=True)
@@ -36,85 +46,88 @@ class Pass:
     Attributes
     ----------
     prior : Prior
+    refining : Refining
     walk : RefiningWalk
     number : int
         0 to 3.
-    low_step : int
-        Of the low-pass, in sixteenths of a DN.
     shifts : Shifts
         Of the first pass, which fills them.
-    tables : Tables
-        Of the family.
     """
 
     prior: Prior
+    refining: Refining
     walk: RefiningWalk
     number: int
-    low_step: int
     shifts: Shifts
-    tables: rans.Tables
+
+    @property
+    def octave(self) -> int:
+        """Of the rate that the pass stands for."""
+        return self.walk.rate // 16
 
 
 class PassCoder(abc.ABC):
-    """Goes through the planes of a pass.
+    """Goes through the detail planes of a pass.
 
     Parameters
     ----------
     own : Pass
-    entries : uint8 array (N, 6)
     """
 
-    def __init__(self, own: Pass, entries: NDArray[np.uint8]) -> None:
-        self.walk, self.low = own.walk, np.zeros(0, np.int32)
-        self._own, self._entries = own, entries
-        self._residuals: list[Int32Array] = []
-        self._started = False
+    def __init__(self, own: Pass) -> None:
+        self.walk = own.walk
+        self._own = own
+        self._level: Int32Array | None = None  # what is coded of a level, (N, C, 3, h, w)
+        self._blocks: BlockFlags | None = None
 
     def __call__(self, plane: Plane, scale: Int32Array) -> Int32Array:
         """Code a plane with these expected magnitudes; see ``PlaneCoder``."""
-        if plane.level == LOW:
-            if self._own.number:
-                return np.zeros(scale.shape, np.int32)
-            self._residuals.append(self._code_low(plane, scale))
-            return self._residuals[-1]
-        if not self._started:
-            self._start()
-        return self._code_detail(plane, scale)
-
-    def _start(self) -> None:
         if self._own.number == 0:
-            self.low = frozen.restore_low(np.stack(self._residuals, axis=1))
-        else:
-            self.low = self._refine_low()
-        digits = PASSES - 1 - self._own.number
-        self.walk.start(low_values(self.low, digits, self._own.low_step), self._entries)
-        self._started = True
+            return self._code_first(plane, scale)
+        if plane.component == plane.orientation == 0:
+            self._enter(plane.level)
+        blocks = self._around()
+        q = self._code_later(plane, scale, blocks, blocks.unknown(plane))
+        blocks.set(plane, q)
+        if self._level is not None:
+            self._level[:, plane.component, plane.orientation] = q
+        return q
 
-    def _unknown(self, plane: Plane, blocks: tuple[int, int, int]) -> NDArray[np.bool_]:
-        """Blocks whose flags are not known from the pass before."""
-        before = self.walk.before(plane)
-        if before is None:
-            return np.ones(blocks, bool)
-        return np.asarray(block_sum(before != 0) == 0)
+    def _enter(self, level: int) -> None:
+        known = self.walk.known
+        if known is None:
+            raise RuntimeError("a later pass knows what the one before knew")
+        finer = known[level - 1] if level else None
+        parent = self._level if level < LEVELS - 1 else None
+        companding = self._own.refining.networks[self._own.number].companding
+        self._blocks = BlockFlags(companding, known[level], finer, parent)
+        self._level = np.zeros_like(known[level])
+
+    def _around(self) -> BlockFlags:
+        if self._blocks is None:
+            raise RuntimeError("a level begins with its first plane")
+        return self._blocks
 
     def _flag_rows(
-        self, plane: Plane, scale: Int32Array, shift: int, unknown: NDArray[np.bool_]
+        self, plane: Plane, scale: Int32Array, blocks: BlockFlags, unknown: NDArray[np.bool_]
     ) -> Int32Array:
-        sums = frozen.shifted_sums(block_sum(scale), shift)
-        rows = self._own.prior.rows_of_flags(self.walk.octave, plane, sums)
-        return rows[unknown.ravel()]
+        """Rows of the flags of these blocks."""
+        shift = self._own.shifts.of(plane)
+        features = blocks.features(plane, scale, shift)[unknown.ravel()]
+        network = self._own.refining.flags[plane.level, plane.orientation]
+        number = self._own.number
+        rows = flag_rows(network, features, plane.component, self.walk.rate, number)
+        return FIRST_FLAG_ROW + rows
 
     @abc.abstractmethod
-    def _code_low(self, plane: Plane, scale: Int32Array) -> Int32Array:
-        """Residuals (N, h, w) of a low-pass plane, first pass."""
+    def _code_first(self, plane: Plane, scale: Int32Array) -> Int32Array:
+        """Integers (N, h, w) of a detail plane, first pass."""
 
     @abc.abstractmethod
-    def _refine_low(self) -> Int32Array:
-        """Low-pass integers (N, C, h, w), later passes."""
-
-    @abc.abstractmethod
-    def _code_detail(self, plane: Plane, scale: Int32Array) -> Int32Array:
-        """Integers (N, h, w) of a detail plane."""
+    def _code_later(
+        self, plane: Plane, scale: Int32Array, blocks: BlockFlags, unknown: NDArray[np.bool_]
+    ) -> Int32Array:
+        """Integers (N, h, w) of a detail plane, of whose blocks some were all zero before."""
 
 
 class PassEncoder(PassCoder):
@@ -123,52 +136,129 @@ class PassEncoder(PassCoder):
     Parameters
     ----------
     own : Pass
-    q : Coefficients
+    detail : tuple of int32 arrays (N, C, 3, h, w)
         Integers to the precision of the pass.
     """
 
-    def __init__(self, own: Pass, q: Coefficients) -> None:
-        super().__init__(own, q.entries)
-        self._q = q
-        self._given = frozen.predict_low(q.low)
-        self._writer = PlaneWriter(own.prior, own.shifts, own.walk.octave)
+    def __init__(self, own: Pass, detail: tuple[Int32Array, ...]) -> None:
+        super().__init__(own)
+        self._detail = detail
+        self._writer = OutlineWriter(own.prior, own.shifts, own.octave)
         #: What each token of the pass holds.
         self.tokens: list[list[Stage]] = [[] for _ in range(4)]
 
-    def _code_low(self, plane: Plane, scale: Int32Array) -> Int32Array:
-        q = self._given[:, plane.component]
-        coded = block_sum(q != 0) > 0
-        shift = frozen.matching_shift(block_sum(scale)[coded], np.abs(q))
-        self._writer.stages = self.tokens[0]
-        self._writer.write(plane, scale, q, shift)
+    def _code_first(self, plane: Plane, scale: Int32Array) -> Int32Array:
+        q = self._integers(plane)
+        flags = block_sum(q != 0) > 0
+        shift = frozen.matching_shift(block_sum(scale)[flags], np.abs(q))
+        stages = self.tokens[TOKEN_OF_LEVEL[plane.level]]
+        self._writer.stages = stages
+        self._writer.outline(plane, scale, shift, flags)
+        return self.walk.code(plane, scale, shift, flags, self._looking(q, stages))
+
+    def _code_later(
+        self, plane: Plane, scale: Int32Array, blocks: BlockFlags, unknown: NDArray[np.bool_]
+    ) -> Int32Array:
+        shift, q = self._own.shifts.of(plane), self._integers(plane)
+        found: list[Stage] = []
+        flags = ~unknown | (block_sum(q != 0) > 0)
+        q = self.walk.code(plane, scale, shift, flags, self._choosing(plane, q, found))
+        kept = ~unknown | (block_sum(q != 0) > 0)
+        if not np.array_equal(kept, flags):  # a flag says whether its block is all zero
+            found.clear()
+            q = self.walk.code(plane, scale, shift, kept, self._looking(self._new(plane, q), found))
+        stages = self.tokens[TOKEN_OF_LEVEL[plane.level]]
+        if unknown.any():
+            rows = self._flag_rows(plane, scale, blocks, unknown)
+            stages.append((kept[unknown].astype(np.int32), rows, self._own.refining.tables))
+        stages.extend(found)
         return q
 
-    def _refine_low(self) -> Int32Array:
-        rows = np.full(self._q.low.size, rans.UNIFORM + 1, np.int32)
-        self.tokens[0].append(((self._q.low & 1).ravel(), rows, self._own.tables))
-        return self._q.low
+    def _integers(self, plane: Plane) -> Int32Array:
+        return self._detail[plane.level][:, plane.component, plane.orientation]
 
-    def _code_detail(self, plane: Plane, scale: Int32Array) -> Int32Array:
-        q = self._q.detail[plane.level][:, plane.component, plane.orientation]
-        flags = block_sum(q != 0) > 0
-        stages = self.tokens[TOKEN_OF_LEVEL[plane.level]]
-        if self._own.number == 0:
-            shift = frozen.matching_shift(block_sum(scale)[flags], np.abs(q))
-            self._writer.stages = stages
-            self._writer.outline(plane, scale, shift, flags)
-        else:
-            shift = self._own.shifts.of(plane)
-            unknown = self._unknown(plane, flags.shape)
-            rows = self._flag_rows(plane, scale, shift, unknown)
-            stages.append((flags[unknown].astype(np.int32), rows, self._own.prior.tables))
+    def _new(self, plane: Plane, q: Int32Array) -> Int32Array:
+        """What the pass says of integers of a plane, (N, h, w)."""
         before = self.walk.before(plane)
-        flat = np.ascontiguousarray(q if before is None else refinement(q, before)).ravel()
+        return q if before is None else refinement(q, before)
+
+    def _choosing(self, plane: Plane, q: Int32Array, stages: list[Stage]) -> Coding:
+        return self._looking(self._new(plane, q), stages)
+
+    def _looking(self, symbol: Int32Array, stages: list[Stage]) -> Coding:
+        """Look symbols (N, h, w) up and note down what the entropy coder gets."""
+        flat = np.ascontiguousarray(symbol).ravel()
 
         def look(at: Index, choice: Choice) -> Int32Array:
-            stages.extend(symbols.stages_of(flat[at], choice, self._own.tables))
+            stages.extend(symbols.stages_of(flat[at], choice, self._own.refining.tables))
             return flat[at]
 
-        return self.walk.code(plane, scale, shift, flags, look)
+        return look
+
+
+class PassDecider(PassEncoder):
+    """Decides on the last digits anew, under the rows that they get here.
+
+    Parameters
+    ----------
+    own : Pass
+        The last one.
+    detail : tuple of int32 arrays (N, C, 3, h, w)
+        Integers as `elic` would have them; what earlier passes know of them stays.
+    values : tuple of int32 arrays (N, C, 3, h, w)
+        Coefficients in DN.
+    rate_index : int
+    bits : TableBits
+        Of the family's tables.
+    """
+
+    def __init__(
+        self,
+        own: Pass,
+        detail: tuple[Int32Array, ...],
+        values: tuple[Int32Array, ...],
+        rate_index: int,
+        bits: TableBits,
+    ) -> None:
+        super().__init__(own, detail)
+        self._values, self._steps, self._bits = values, steps(rate_index), bits
+
+    def _choosing(self, plane: Plane, q: Int32Array, stages: list[Stage]) -> Coding:
+        step = int(self._steps[plane.level, plane.orientation])
+        before = self.walk.before(plane)
+        if step == STEP_UNIT or before is None:
+            return super()._choosing(plane, q, stages)
+        values = self._values[plane.level][:, plane.component, plane.orientation].ravel()
+        known = before.ravel()
+
+        def choose(at: Index, choice: Choice) -> Int32Array:
+            exact = values[at] * np.float32(STEP_UNIT / step)
+            symbol = self._cheapest(exact, known[at], choice.row)
+            stages.append((symbol, choice.row, self._own.refining.tables))
+            return symbol
+
+        return choose
+
+    def _cheapest(self, exact: Float32Array, before: Int32Array, row: Int32Array) -> Int32Array:
+        """The cheaper of two symbols: 0, or 1 more in magnitude; arrays (P,).
+
+        What was 0 and lies within half a step stays 0.
+        """
+        more = np.where((before == 0) & (exact < 0), -1, 1).astype(np.int32)
+        none = np.zeros_like(more)
+        possible = (before != 0) | (np.abs(exact) >= 0.5)
+        cheaper = self._cost(exact, before, more, row) < self._cost(exact, before, none, row)
+        return np.where(possible & cheaper, more, none)
+
+    def _cost(
+        self, exact: Float32Array, before: Int32Array, symbol: Int32Array, row: Int32Array
+    ) -> Float32Array:
+        refining, number = self._own.refining, self._own.number
+        digit = row >= FIRST_DIGIT_ROW
+        q = np.where(digit, 2 * before + np.sign(before) * symbol, symbol).astype(np.int32)
+        error = exact - (q + refining.offsets(number, q, row) / np.float32(64))
+        bits = self._bits.of(symbol, row)
+        return np.asarray(error**2 + np.float32(LAGRANGIAN) * bits, np.float32)
 
 
 class PassDecoder(PassCoder):
@@ -177,53 +267,39 @@ class PassDecoder(PassCoder):
     Parameters
     ----------
     own : Pass
-    entries : uint8 array (N, 6)
     tokens : list of Decoder
         Those of the pass that are there.
-    low : int32 array (N, C, h, w), optional
-        Low-pass integers of the pass before.
     """
 
-    def __init__(
-        self,
-        own: Pass,
-        entries: NDArray[np.uint8],
-        tokens: list[rans.Decoder],
-        low: Int32Array | None,
-    ) -> None:
-        super().__init__(own, entries)
-        self._tokens, self._low_before = tokens, low
-        octave = own.walk.octave
-        self._readers = [PlaneReader(token, own.prior, own.shifts, octave) for token in tokens]
+    def __init__(self, own: Pass, tokens: list[rans.Decoder]) -> None:
+        super().__init__(own)
+        self._tokens = tokens
+        self._readers = [PlaneReader(token, own.prior, own.shifts, own.octave) for token in tokens]
 
-    def _code_low(self, plane: Plane, scale: Int32Array) -> Int32Array:
-        return self._readers[0].read(plane, scale)[0]
-
-    def _refine_low(self) -> Int32Array:
-        if self._low_before is None:
-            raise CorruptChunk("a refinement without a first pass")
-        rows = np.full(self._low_before.size, rans.UNIFORM + 1, np.int32)
-        digit = self._tokens[0].pull(rows, self._own.tables).reshape(self._low_before.shape)
-        return 2 * self._low_before + digit
-
-    def _code_detail(self, plane: Plane, scale: Int32Array) -> Int32Array:
+    def _code_first(self, plane: Plane, scale: Int32Array) -> Int32Array:
         token = TOKEN_OF_LEVEL[plane.level]
-        decoder = self._tokens[token]
-        if self._own.number == 0:
-            shift, flags = self._readers[token].outline(plane, scale)
-        else:
-            shift = self._own.shifts.of(plane)
-            unknown = self._unknown(plane, block_shape(scale.shape))
-            found = decoder.pull(
-                self._flag_rows(plane, scale, shift, unknown), self._own.prior.tables
-            )
-            if found.size and (found.min() < 0 or found.max() > 1):
+        shift, flags = self._readers[token].outline(plane, scale)
+        return self.walk.code(plane, scale, shift, flags, self._pulling(token))
+
+    def _code_later(
+        self, plane: Plane, scale: Int32Array, blocks: BlockFlags, unknown: NDArray[np.bool_]
+    ) -> Int32Array:
+        token = TOKEN_OF_LEVEL[plane.level]
+        flags = ~unknown
+        if unknown.any():
+            rows = self._flag_rows(plane, scale, blocks, unknown)
+            found = self._tokens[token].pull(rows, self._own.refining.tables)
+            if found.min() < 0 or found.max() > 1:
                 raise CorruptChunk("a block flag that is neither 0 nor 1")
-            flags = ~unknown
             flags[unknown] = found != 0
+        shift = self._own.shifts.of(plane)
+        return self.walk.code(plane, scale, shift, flags, self._pulling(token))
+
+    def _pulling(self, token: int) -> Coding:
+        decoder, tables = self._tokens[token], self._own.refining.tables
 
         def pull(at: Index, choice: Choice) -> Int32Array:
             del at
-            return symbols.read(decoder, choice, self._own.tables)
+            return symbols.read(decoder, choice, tables)
 
-        return self.walk.code(plane, scale, shift, flags, pull)
+        return pull

@@ -36,10 +36,11 @@ class Perceptron:
     arrays : mapping
         ``<name>.first``, ``.second``, ``.out``: int8 weights (inputs, outputs), each with
         ``.shift`` int8 (outputs,), the power of two that its weights are divided by;
-        ``<name>.component`` (13, width), ``.phase`` (4 or 16, width), ``.rate`` (224, width),
-        ``.second.bias``, ``.out.bias``: int32 in units of 1/512. The last ``OWN_FEATURES`` inputs
-        of the first layer come from the plane itself.
+        ``<name>.component`` (13, width), ``.phase`` (phases, width), ``.rate`` (224, width),
+        ``.second.bias``, ``.out.bias``: int32 in units of 1/512.
     name : str
+    own : int
+        The last inputs of the first layer, which come from the plane itself.
 
     Raises
     ------
@@ -47,14 +48,14 @@ class Perceptron:
         If something is missing, or a sum could exceed 2^24.
     """
 
-    def __init__(self, arrays: Arrays, name: str) -> None:
+    def __init__(self, arrays: Arrays, name: str, own: int = OWN_FEATURES) -> None:
         parts = [_read(arrays, f"{name}.{part}") for part in ("component", "phase", "rate")]
         self._component, self._phase, self._rate = parts
         reach = sum(np.abs(part.astype(np.float64)).max(axis=0) for part in parts)
         first = _weights(arrays, f"{name}.first", FEATURE_MAX, FEATURE_BITS, reach)
         #: Features that it can use.
         self.inputs = len(first)
-        self._before, self._own = first[:-OWN_FEATURES], first[-OWN_FEATURES:]
+        self._before, self._own = np.split(first, [len(first) - own])
         self._second_bias = _read(arrays, f"{name}.second.bias")
         self._second = _weights(
             arrays, f"{name}.second", ACTIVATION_MAX, ACTIVATION_BITS, np.abs(self._second_bias)
@@ -80,7 +81,7 @@ class Perceptron:
         ----------
         begun : float32 array (P, width)
             From :meth:`begin`; changed in place.
-        own : float32 array (P, OWN_FEATURES), optional
+        own : float32 array (P, own), optional
             None where nothing of the plane is known: the same as zeros.
         phase : int
         """

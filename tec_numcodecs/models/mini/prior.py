@@ -173,14 +173,37 @@ def walk(
         What ``code`` returned for the low-pass (prediction residuals).
     detail : tuple of int32 arrays (N, C, 3, h, w), levels 0 to 4
     """
-    n, c = shape
-    low = np.zeros((n, c, 1, *sizes[LOW]), np.int32)
-    detail = tuple(np.zeros((n, c, 3, *sizes[level]), np.int32) for level in range(LEVELS))
+    low = walk_low(prior, shape, sizes, octave, code)
+    return low, walk_detail(prior, shape, sizes, octave, code, finest)
+
+
+def walk_low(
+    prior: Prior,
+    shape: tuple[int, int],
+    sizes: list[tuple[int, int]],
+    octave: int,
+    code: PlaneCoder,
+) -> Int32Array:
+    """Visit the planes of the low-pass; see :func:`walk`."""
+    low = np.zeros((*shape, 1, *sizes[LOW]), np.int32)
     _visit_level(prior, LOW, octave, low, None, code)
+    return low[:, :, 0]
+
+
+def walk_detail(
+    prior: Prior,
+    shape: tuple[int, int],
+    sizes: list[tuple[int, int]],
+    octave: int,
+    code: PlaneCoder,
+    finest: int = 0,
+) -> tuple[Int32Array, ...]:
+    """Visit the planes of levels 4 to 0; see :func:`walk`."""
+    detail = tuple(np.zeros((*shape, 3, *sizes[level]), np.int32) for level in range(LEVELS))
     parent = None
     for level in reversed(range(finest, LEVELS)):
         parent = _visit_level(prior, level, octave, detail[level], parent, code)
-    return low[:, :, 0], detail
+    return detail
 
 
 def _visit_level(

@@ -7,7 +7,8 @@ see the pass before much as those of `tt` see an earlier date, and more: of all 
 the finer level.
 
 Table rows of the family: first the rows of the mixture, then as many that are limited to -1, 0, 1,
-then those of the binary digit, by magnitude before (1, 2, 3 and more), scale and shape.
+then those of the binary digit, by magnitude before (1, 2, 3 and more), scale and shape, then those
+of block flags, by how likely they are; see :mod:`.blockflags`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,24 @@ from numpy.typing import NDArray
 
 from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.mini import mixture_rows
-from tec_numcodecs.models.mini.detail import Coding, DetailWalk, History, Networks, Visited
+from tec_numcodecs.models.mini.detail import (
+    OFFSETS,
+    Coding,
+    DetailWalk,
+    History,
+    Networks,
+    Visited,
+)
 from tec_numcodecs.models.mini.levelwise import LevelTransform
 from tec_numcodecs.models.mini.mixture_rows import Choice
+from tec_numcodecs.models.mini.perceptron import Arrays, Perceptron
 from tec_numcodecs.models.mini.prior import Plane
-from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, MAX_RATE_INDEX, STEP_UNIT
+from tec_numcodecs.models.mini.quantiser import (
+    COEFFICIENT_LIMIT,
+    LEVELS,
+    MAX_RATE_INDEX,
+    STEP_UNIT,
+)
 from tec_numcodecs.models.mini.references import PassReference, Reference
 from tec_numcodecs.models.mini.surroundings import Index
 
@@ -30,9 +44,77 @@ Float32Array = NDArray[np.float32]
 PASSES = 4
 #: Magnitudes before the last digit that have rows of their own.
 MAGNITUDES = 3
-_ROWS = len(mixture_rows.all_rows())
+MIXTURE_ROWS = len(mixture_rows.all_rows())
 _SCALES = mixture_rows.SCALE_RAW - mixture_rows.SCALE_MIN
 DIGIT_ROWS = MAGNITUDES * _SCALES * mixture_rows.SHAPES
+FIRST_DIGIT_ROW = 2 * MIXTURE_ROWS
+FIRST_FLAG_ROW = FIRST_DIGIT_ROW + DIGIT_ROWS
+
+
+class Refining:
+    """Networks, tables and reconstruction of all passes.
+
+    Parameters
+    ----------
+    arrays : mapping
+        Those of :class:`.Networks` for ``flex.<pass>``; networks of block flags
+        ``flex.flags.<level>.<orientation>``, whose phases are passes 1 to 3; offsets in 64ths of a
+        pass's step, int8: ``flex.offsets.first`` (rows of the mixture, 7), ``flex.offsets.zeros``
+        (3, rows of the mixture, 3), ``flex.offsets.digits`` (3, rows of digits, 2).
+    """
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.networks = [Networks(arrays, f"flex.{number}") for number in range(PASSES)]
+        self.tables = self.networks[0].tables
+        self.flags = {
+            (level, o): Perceptron(arrays, f"flex.flags.{level}.{o}", own=0)
+            for level in range(LEVELS)
+            for o in range(3)
+        }
+        names = ("first", "zeros", "digits")
+        offsets = [np.asarray(arrays[f"flex.offsets.{name}"], np.int64) for name in names]
+        self._first, self._zeros, self._digits = offsets
+
+    def values(self, number: int, q: Int32Array, choice: Choice, step: int) -> Int32Array:
+        """Integers of a pass to coefficients in DN.
+
+        Parameters
+        ----------
+        number : int
+            Of the pass.
+        q : int32 array (P,)
+        choice : Choice
+            Rows that they were coded with.
+        step : int
+            Of the pass, in sixteenths of a DN.
+
+        Raises
+        ------
+        CorruptChunk
+            If a coefficient is larger than the transform allows.
+        """
+        if step == STEP_UNIT:
+            return q
+        if number:
+            offset = self.offsets(number, q, choice.row)
+        else:
+            symbol = np.clip(q - choice.base, -OFFSETS, OFFSETS) + OFFSETS
+            offset = np.where(choice.raw > 0, 32 * np.sign(q), self._first[choice.row, symbol])
+        value = ((q.astype(np.int64) * 64 + offset) * step + 512) >> 10
+        peak = int(np.abs(value).max(initial=0))
+        if peak > COEFFICIENT_LIMIT:
+            raise CorruptChunk(f"a coefficient of {peak} DN", allowed=f"up to {COEFFICIENT_LIMIT}")
+        return value.astype(np.int32)
+
+    def offsets(self, number: int, q: Int32Array, row: Int32Array) -> NDArray[np.int64]:
+        """Where integers (P,) of a later pass lie above themselves, in 64ths of its step."""
+        offset = np.empty(q.shape, np.int64)
+        digit = row >= FIRST_DIGIT_ROW
+        new, known = np.flatnonzero(~digit), np.flatnonzero(digit)
+        offset[new] = self._zeros[number - 1, row[new] - MIXTURE_ROWS, q[new] + 1]
+        of_digit = self._digits[number - 1, row[known] - FIRST_DIGIT_ROW, q[known] & 1]
+        offset[known] = np.sign(q[known]) * of_digit
+        return offset
 
 
 class PassBefore:
@@ -52,12 +134,11 @@ class RefiningWalk(DetailWalk):
 
     Parameters
     ----------
-    networks, transform, rate_index, size
+    refining : Refining
+    transform, rate_index, size
         As for :class:`.DetailWalk`; the rate index is the chunk's.
     number : int
         Of the pass.
-    offsets : int64 array (PASSES, 3)
-        See :func:`refined_values`.
     before : Visited, optional
         What the pass before reconstructed.
     known : tuple of int32 arrays (N, C, 3, h, w), optional
@@ -66,23 +147,27 @@ class RefiningWalk(DetailWalk):
 
     def __init__(
         self,
-        networks: Networks,
+        refining: Refining,
         transform: LevelTransform,
         rate_index: int,
         size: tuple[int, int],
         number: int,
-        offsets: NDArray[np.int64],
         before: Visited | None = None,
         known: tuple[Int32Array, ...] | None = None,
     ) -> None:
         history = None if before is None else PassBefore(before)
-        super().__init__(networks, transform, rate_index, size, history)
+        super().__init__(refining.networks[number], transform, rate_index, size, history)
+        self._refining, self._visited = refining, before
+        self.number, self.known = number, known
         digits = PASSES - 1 - number
-        self._known, self._centroids = known, offsets[number]
         self._steps = self._steps << digits
         self._rate = min(rate_index + 16 * digits, MAX_RATE_INDEX)
-        self._first_phase = 4 * number
         self._before: Int32Array | None = None
+
+    @property
+    def rate(self) -> int:
+        """Rate index that the pass stands for."""
+        return self._rate
 
     @property
     def octave(self) -> int:
@@ -91,9 +176,9 @@ class RefiningWalk(DetailWalk):
 
     def before(self, plane: Plane) -> Int32Array | None:
         """Integers (N, h, w) of a plane after the pass before."""
-        if self._known is None:
+        if self.known is None:
             return None
-        return self._known[plane.level][:, plane.component, plane.orientation]
+        return self.known[plane.level][:, plane.component, plane.orientation]
 
     def code(
         self,
@@ -119,12 +204,12 @@ class RefiningWalk(DetailWalk):
     def _refer(
         self, level: int, history: History, rows: NDArray[np.float64], low: Int32Array
     ) -> Reference:
-        if self._known is None:
+        if self.known is None:
             return super()._refer(level, history, rows, low)
         _, bands = history.at(level, low)
-        finer = self._known[level - 1] if level else None
+        finer = self.known[level - 1] if level else None
         old = self._old(level, bands, rows)
-        return PassReference(self._networks.companding, old, self._known[level], finer)
+        return PassReference(self._networks.companding, old, self.known[level], finer)
 
     def _rows(
         self, at: Index, mean: Float32Array, scale: Float32Array, shape: Float32Array
@@ -139,14 +224,25 @@ class RefiningWalk(DetailWalk):
         kind = np.minimum(magnitude, MAGNITUDES) - 1
         place = kind * _SCALES + scale.astype(np.int32) - mixture_rows.SCALE_MIN
         level = np.clip(shape, 0, mixture_rows.SHAPES - 1).astype(np.int32)
-        digit = 2 * _ROWS + place * mixture_rows.SHAPES + level
-        row = np.where(magnitude > 0, digit, _ROWS + choice.row)
+        digit = FIRST_DIGIT_ROW + place * mixture_rows.SHAPES + level
+        row = np.where(magnitude > 0, digit, MIXTURE_ROWS + choice.row)
         return Choice(row.astype(np.int32), np.zeros_like(row), np.zeros_like(row))
 
     def _place(self, plane: Plane, flat: Index, q: Int32Array, choice: Choice) -> None:
-        del choice
         step = int(self._steps[plane.level, plane.orientation])
-        self._put(plane, flat, refined_values(q, self._centroids, step))
+        self._put(plane, flat, self._refining.values(self.number, q, choice, step))
+
+    def finish(self) -> tuple[Int32Array, Visited]:
+        """See :meth:`.DetailWalk.finish`; levels that were not visited are as the pass before."""
+        self._leave()
+        for level in reversed(range(self._at)):
+            if self._visited is not None:
+                bands = self._visited.bands[level]
+            else:
+                n, c = self._planes[0].shape[:2]
+                bands = np.zeros((n, c, 3, *self._subbands[level]), np.int32)
+            self._merge(bands, level)
+        return self._finished()
 
 
 def refined(symbol: Int32Array, before: Int32Array) -> Int32Array:
@@ -166,44 +262,6 @@ def refined(symbol: Int32Array, before: Int32Array) -> Int32Array:
 def refinement(q: Int32Array, before: Int32Array) -> Int32Array:
     """Undo :func:`refined`."""
     return np.where(before == 0, q, np.abs(q) & 1).astype(np.int32)
-
-
-def refined_values(q: Int32Array, centroids: NDArray[np.int64], step: int) -> Int32Array:
-    """Integers of a pass to coefficients in DN.
-
-    Parameters
-    ----------
-    q : int32 array
-    centroids : int64 array (3,)
-        How far the values of magnitudes 1, 2, 3 and more lie above them, in 64ths of a step.
-    step : int
-        Of the pass, in sixteenths of a DN.
-
-    Raises
-    ------
-    CorruptChunk
-        If a coefficient is larger than the transform allows.
-    """
-    if step == STEP_UNIT:
-        return q
-    magnitude = np.abs(q.astype(np.int64))
-    offset = centroids[np.clip(magnitude, 1, 3) - 1]
-    value = (np.maximum(magnitude * 64 + offset, 0) * step + 512) >> 10
-    value[magnitude == 0] = 0
-    peak = int(value.max(initial=0))
-    if peak > COEFFICIENT_LIMIT:
-        raise CorruptChunk(f"a coefficient of {peak} DN", allowed=f"up to {COEFFICIENT_LIMIT}")
-    return (np.sign(q) * value).astype(np.int32)
-
-
-def low_values(low: Int32Array, digits: int, step: int) -> Int32Array:
-    """Low-pass integers of which the last binary digits are missing to coefficients in DN."""
-    middle = (low.astype(np.int64) << (digits + 1)) + (1 << digits) - 1
-    value = (middle * step + 16) >> 5
-    peak = int(np.abs(value).max(initial=0))
-    if peak > COEFFICIENT_LIMIT:
-        raise CorruptChunk(f"a coefficient of {peak} DN", allowed=f"up to {COEFFICIENT_LIMIT}")
-    return value.astype(np.int32)
 
 
 def truncated(q: Int32Array, digits: int) -> Int32Array:

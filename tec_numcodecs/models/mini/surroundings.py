@@ -54,7 +54,7 @@ class Companding:
         bins = np.searchsorted(edges, np.arange(SCALE_LIMIT), side="right")
         self._scales = (bins + SCALE_OFFSET).astype(np.float32)
 
-    def integers(self, x: Int32Array) -> NDArray[np.float32]:
+    def integers(self, x: NDArray[np.integer]) -> NDArray[np.float32]:
         """Features of magnitudes."""
         return self._integers[np.minimum(x, len(self._integers) - 1)]
 
@@ -66,7 +66,7 @@ class Companding:
         """Features of differences in eighths of a step, by magnitude."""
         return self._eighths[np.minimum(x, len(self._eighths) - 1)]
 
-    def scales(self, scale: Int32Array) -> NDArray[np.float32]:
+    def scales(self, scale: NDArray[np.integer]) -> NDArray[np.float32]:
         """Eighths of an octave of expected magnitudes, relative to one step."""
         return self._scales[scale]
 

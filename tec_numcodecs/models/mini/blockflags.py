@@ -1,0 +1,133 @@
+"""Which blocks get something in a later pass of mini `flextec`, guessed from what surrounds them.
+
+The pass before knows a lot of it: coefficients appear where it has some near by, in another
+component or in the finer level. A small network for every level and orientation turns that, and
+what this pass has coded so far, into one of 64 rows of a block's flag.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tec_numcodecs.blocks import block_sum
+from tec_numcodecs.models.mini import prior as frozen
+from tec_numcodecs.models.mini.perceptron import SUM_BITS, Perceptron
+from tec_numcodecs.models.mini.prior import Plane
+from tec_numcodecs.models.mini.surroundings import Companding
+
+Int32Array = NDArray[np.int32]
+Float32Array = NDArray[np.float32]
+#: Inputs of a network.
+FLAG_FEATURES = 11
+#: Rows of a flag: logits from -8 to 7.75 in quarters.
+FLAG_ROWS = 64
+QUARTER_BITS = 2
+
+
+class BlockFlags:
+    """Block sums of a level in a pass, and the features that are made of them.
+
+    Parameters
+    ----------
+    companding : Companding
+    before : int32 array (N, C, 3, h, w)
+        Integers of the level after the pass before.
+    finer : int32 array (N, C, 3, h2, w2), optional
+        Those of the next finer level.
+    parent : int32 array (N, C, 3, h1, w1), optional
+        Integers of the next coarser level, this pass.
+    """
+
+    def __init__(
+        self,
+        companding: Companding,
+        before: Int32Array,
+        finer: Int32Array | None,
+        parent: Int32Array | None,
+    ) -> None:
+        self._companding = companding
+        self._before = _block_sums(before)  # (N, C, 3, down, across)
+        self._now = np.zeros_like(self._before)
+        self._finer, self._parent = np.zeros_like(self._before), np.zeros_like(self._before)
+        if finer is not None:
+            self._finer = _fours(_block_sums(finer), self._before.shape[3:])
+        if parent is not None:
+            h, w = before.shape[3:]
+            children = np.abs(parent).repeat(2, axis=3).repeat(2, axis=4)[..., :h, :w]
+            self._parent = _block_sums(children)
+
+    def set(self, plane: Plane, q: Int32Array) -> None:
+        """Note the integers (N, h, w) of a plane that has been coded."""
+        self._now[:, plane.component, plane.orientation] = block_sum(np.abs(q))
+
+    def unknown(self, plane: Plane) -> NDArray[np.bool_]:
+        """Blocks (N, down, across) that were all zero in the pass before."""
+        return np.asarray(self._before[:, plane.component, plane.orientation] == 0)
+
+    def features(self, plane: Plane, scale: Int32Array, shift: int) -> Float32Array:
+        """Features of all blocks of a plane, (N * down * across, FLAG_FEATURES).
+
+        Parameters
+        ----------
+        plane : Plane
+        scale : int32 array (N, h, w)
+            Expected magnitudes before the shift.
+        shift : int
+        """
+        k, o = plane.component, plane.orientation
+        now, before = self._now, self._before
+        sums = frozen.shifted_sums(block_sum(scale), shift) >> 3
+        own = before[:, k, o]
+        some = _around((own > 0).astype(np.int64))
+        magnitude = self._companding.integers
+        columns = [
+            self._companding.scales(np.minimum(sums, frozen.SCALE_LIMIT - 1)),
+            16.0 * (some[0] - 2),
+            16.0 * (some[1] - 2),
+            magnitude(_around(own)[0]),
+            magnitude(before[:, :, o].sum(axis=1)),
+            magnitude(before[:, k].sum(axis=1)),
+            magnitude(self._finer[:, k, o]),
+            magnitude(now[:, :k, o].sum(axis=1)),
+            magnitude(now[:, k - 1, o] if k else np.zeros_like(own)),
+            magnitude(now[:, k, :o].sum(axis=1)),
+            magnitude(self._parent[:, k, o]),
+        ]
+        return np.stack([column.ravel() for column in columns], axis=1).astype(np.float32)
+
+
+def flag_rows(
+    network: Perceptron, features: Float32Array, component: int, rate: int, number: int
+) -> Int32Array:
+    """Which of the rows of a flag blocks have, (P,), in a later pass of this number."""
+    begun = network.begin(features, component, rate)
+    logit = network.finish(begun, None, number - 1)[:, 0]
+    quarter = np.floor(logit * 2.0 ** (QUARTER_BITS - SUM_BITS) + 0.5)
+    half = FLAG_ROWS // 2
+    rows: Int32Array = (np.clip(quarter, -half, half - 1) + half).astype(np.int32)
+    return rows
+
+
+def _block_sums(q: Int32Array) -> NDArray[np.int64]:
+    """Sums of magnitudes: (N, C, 3, h, w) -> (N, C, 3, down, across)."""
+    sums = block_sum(np.abs(q).reshape(-1, *q.shape[3:]))
+    return sums.reshape(*q.shape[:3], *sums.shape[1:])
+
+
+def _fours(sums: NDArray[np.int64], size: tuple[int, ...]) -> NDArray[np.int64]:
+    """Sums of 2 x 2 blocks of a finer level: (N, C, 3, ...) -> (N, C, 3, down, across)."""
+    n, c, o, down, across = sums.shape
+    even = np.zeros((n, c, o, 2 * size[0], 2 * size[1]), np.int64)
+    even[..., :down, :across] = sums
+    found: NDArray[np.int64] = even.reshape(n, c, o, size[0], 2, size[1], 2).sum(axis=(4, 6))
+    return found
+
+
+def _around(x: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sums over the four direct and the four diagonal neighbours of blocks (N, down, across)."""
+    p = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+    above, below, middle = p[:, :-2], p[:, 2:], p[:, 1:-1]
+    direct = above[:, :, 1:-1] + below[:, :, 1:-1] + middle[:, :, :-2] + middle[:, :, 2:]
+    diagonal = above[:, :, :-2] + above[:, :, 2:] + below[:, :, :-2] + below[:, :, 2:]
+    return direct, diagonal
