@@ -11,6 +11,7 @@ the section numbers in the comments. It knows the mini family, sections 9 to 12.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import zlib
 from collections.abc import Mapping
@@ -59,10 +60,19 @@ def load_weights(path: str | Path) -> WeightsFile:
     try:
         data = Path(path).read_bytes()
         weights = WeightsFile(load_safetensors(data))
-    except (OSError, SafetensorError) as error:
+        json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")], object_pairs_hook=_once)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise WeightsError(f"{path}: {error}", allowed="a readable safetensors file") from error
     weights.sha256 = hashlib.sha256(data).digest()
     return weights
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse a JSON object in which a name stands twice: readers differ in which one they take."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in its header")
+    return found
 
 
 def decode(

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tec_numcodecs.errors import UnsupportedFormat, WeightsError
+from tec_numcodecs.errors import TecError, UnsupportedFormat, WeightsError
 from tec_numcodecs.models.base import Model
 from tec_numcodecs.weights.files import load as load_file
 from tec_numcodecs.weights.obtain import obtain
@@ -68,10 +68,17 @@ def _load(name: str, weights: WeightsId) -> Model:
     arrays = load_file(obtain(weights), weights.sha256)
     try:
         model: Model = getattr(importlib.import_module(module), attribute)(arrays)
+    except TecError:
+        raise
     except KeyError as error:
         raise WeightsError(
             f"weights {weights.id!r} without {error} for model={name!r}",
             fix="pass the model that they were trained for",
+        ) from error
+    except (IndexError, TypeError, ValueError, OverflowError) as error:
+        raise WeightsError(
+            f"weights {weights.id!r} with tensors of other shapes than model={name!r} has: {error}",
+            fix="whoever made the file made it wrong: use another one",
         ) from error
     return model
 

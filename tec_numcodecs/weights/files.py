@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 
 from tec_numcodecs.errors import WeightsError
 
+# What comes out of the library for a file that it does not read: its own error; KeyError for a dtype
+# that NumPy lacks (BF16); NumPy's and torch's errors for shapes of nothing, such as (0, 2^63).
+UNREADABLE = (safetensors.SafetensorError, KeyError, ValueError, TypeError, OverflowError)
+
 
 def save(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> str:
     """Write arrays to a safetensors file.
@@ -78,10 +82,20 @@ def load(path: Path, sha256: str) -> dict[str, NDArray[np.generic]]:
         )
     try:
         arrays = safetensors.numpy.load(data)
-    except safetensors.SafetensorError as error:
-        raise WeightsError(f"weights file {path.name}: {error}") from error
+    except UNREADABLE as error:
+        raise WeightsError(
+            f"weights file {path.name}: {type(error).__name__}, {error}",
+            allowed="a safetensors file of numbers that NumPy has",
+        ) from error
     check_names(data, path.name)
     return arrays
+
+
+def check_header(path: Path) -> None:
+    """Do what `check_names` does, without reading more of a file than its header."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        check_names(start + file.read(int.from_bytes(start, "little")), path.name)
 
 
 def check_names(data: bytes, name: str) -> None:

@@ -29,7 +29,7 @@ from tec_numcodecs.errors import WeightsError
 from tec_numcodecs.models.base import Model
 from tec_numcodecs.models.terracodec import checkpoint, elic, flextec, fp, frozen, tt
 from tec_numcodecs.weights import hub
-from tec_numcodecs.weights.files import check_names, digest_of
+from tec_numcodecs.weights.files import UNREADABLE, check_header, digest_of
 from tec_numcodecs.weights.registry import (
     FROZEN_KEY,
     WeightsId,
@@ -108,9 +108,7 @@ def read_source(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             state: object = safetensors.torch.load_file(path)
-            with path.open("rb") as file:  # it was accepted: the length is that of the header
-                start = file.read(8)
-                check_names(start + file.read(int.from_bytes(start, "little")), path.name)
+            check_header(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -120,9 +118,7 @@ def read_source(path: Path) -> dict[str, Tensor]:
             fix="never load such a file otherwise: it can run code. Ask its author for a plain "
             "state dict",
         ) from error
-    except (
-        safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError,
-    ) as error:  # fmt: skip
+    except (*UNREADABLE, RuntimeError, EOFError, OSError) as error:
         raise WeightsError(
             f"{path.name} is damaged: {str(error).splitlines()[0] if str(error) else error!r}",
             fix="download it again",
@@ -239,10 +235,10 @@ def describe(path: Path, weights: WeightsId) -> Imported:
             first, last = (
                 file.get_slice(key).get_shape() for key in ("g_a.0.weight", _LAST[origin.model])
             )
-    except (OSError, safetensors.SafetensorError) as error:
+        bands, sizes = first[1], (first[0], last[0])
+    except (OSError, safetensors.SafetensorError, IndexError) as error:
         raise WeightsError(f"weights file {path.name}: {error}") from error
-    sizes = (first[0], last[0])
-    return Imported(weights, path, origin.model, origin.source_sha256, first[1], sizes)
+    return Imported(weights, path, origin.model, origin.source_sha256, bands, sizes)
 
 
 def load(path: Path, sha256: str) -> Model:
@@ -265,7 +261,8 @@ def load(path: Path, sha256: str) -> Model:
             origin = _origin(path, file.metadata())
             # Copies: what a carrier rearranges must not stay in memory as pages of the file too.
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
+        check_header(path)
+    except UNREADABLE as error:
         raise WeightsError(f"weights file {path.name}: {error}") from error
     _, kind = _ARCHITECTURES[origin.model]
     return kind(tensors)  # type: ignore[call-arg]
@@ -274,11 +271,12 @@ def load(path: Path, sha256: str) -> Model:
 def _origin(path: Path, metadata: Mapping[str, str] | None) -> _Origin:
     try:
         origin = _Origin(**json.loads((metadata or {})[FROZEN_KEY]))
-    except (KeyError, TypeError, ValueError) as error:
+        known = origin.format == FORMAT and origin.model in _ARCHITECTURES
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"{path.name} is no frozen checkpoint", fix="import the published file first"
         ) from error
-    if origin.format != FORMAT or origin.model not in _ARCHITECTURES:
+    if not known:
         raise WeightsError(
             f"{path.name} of format {origin.format!r}, model {origin.model!r}",
             allowed=f"{FORMAT!r} and {', '.join(_ARCHITECTURES)}",

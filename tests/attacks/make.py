@@ -32,7 +32,14 @@ def tensor(
     return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
 
 
+def frozen(said: object, **tensors: dict[str, object]) -> bytes:
+    """A file that claims to be a frozen checkpoint."""
+    text = said if isinstance(said, str) else json.dumps(said)
+    return safetensors({"__metadata__": {"tec": text}, **(tensors or GOOD)})
+
+
 GOOD = {"a": tensor()}
+ORIGIN = {"format": "tec-frozen-1", "model": "fp", "source_sha256": "0" * 64, "freezer": 1}
 SAFETENSORS = {
     "empty": b"",
     "seven-bytes": b"\0" * 7,
@@ -48,6 +55,17 @@ SAFETENSORS = {
         b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},'
         b'"a":{"dtype":"U8","shape":[16],"data_offsets":[0,16]}}'
     ),
+    "duplicate-keys-escaped": safetensors(
+        b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},'
+        b'"\\u0061":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'
+    ),
+    "duplicate-keys-in-metadata": safetensors(
+        b'{"__metadata__":{"of":"1","of":"2"},'
+        b'"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'
+    ),
+    "header-of-100-mb-and-more": safetensors(GOOD, length=100_000_001),
+    "header-followed-by-nul": safetensors(json.dumps(GOOD).encode() + b"\0"),
+    "byte-behind-the-end": safetensors(GOOD, DATA + b"\0"),
     "offsets-beyond-file": safetensors({"a": tensor(0, 1 << 40, shape=(1 << 38,))}),
     "offsets-of-2-64": safetensors({"a": tensor((1 << 64) - 16, (1 << 64) - 1)}),
     "offsets-reversed": safetensors({"a": tensor(16, 0)}),
@@ -58,9 +76,27 @@ SAFETENSORS = {
     "shape-other-than-size": safetensors({"a": tensor(shape=(5,))}),
     "shape-overflows": safetensors({"a": tensor(shape=(1 << 32, 1 << 32, 1 << 32))}),
     "shape-negative": safetensors({"a": tensor(shape=(-4,))}),
+    "shape-of-nothing-overflows": safetensors(
+        {"a": tensor(), "b": tensor(16, 16, shape=(0, 1 << 63))}
+    ),
+    "shape-of-100-axes": safetensors({"a": tensor(shape=(4,) + (1,) * 99)}),  # torch has no limit
+    "dtype-bf16": safetensors({"a": tensor(dtype="BF16", shape=(8,))}),  # torch has it, NumPy not
     "dtype-unknown": safetensors({"a": tensor(dtype="OBJECT")}),
     "metadata-no-strings": safetensors({"__metadata__": {"tec": {"x": 1}}, **GOOD}),
     "other-tensors": safetensors(GOOD),  # a good file, but no weights of ours
+    "frozen-of-no-json": frozen("{"),
+    "frozen-of-json-10000-deep": frozen("[" * 10_000),
+    "frozen-of-a-list": frozen([1]),
+    "frozen-of-a-model-that-is-a-list": frozen(ORIGIN | {"model": []}),
+    "frozen-of-a-format-to-come": frozen(ORIGIN | {"format": "tec-frozen-9"}),
+    "frozen-without-tensors": frozen(ORIGIN),
+    "frozen-with-a-scalar": frozen(
+        ORIGIN, **{"g_a.0.weight": tensor(0, 4, shape=()), "g_a.6.weight": tensor(4, 16, shape=(3,))}
+    ),
+    "frozen-with-a-name-twice": safetensors(
+        json.dumps({"__metadata__": {"tec": json.dumps(ORIGIN)}, **GOOD}).encode()[:-1]
+        + b',"a":{"dtype":"U8","shape":[16],"data_offsets":[0,16]}}'
+    ),
 }
 
 
