@@ -6,8 +6,11 @@ import difflib
 import inspect
 import math
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Literal, Self
+
+import numpy as np
 
 from tec_numcodecs.container import MODELS
 from tec_numcodecs.errors import InvalidInput, TecError, UnsupportedFormat
@@ -26,6 +29,8 @@ _DEFAULT_SCALE = {"dn": 1.0, "reflectance": 1e-4}
 # Below this step in DN most of what a model stores is noise, which a residual stores in fewer
 # bits: measured with mini fp for bounds of 1, 2, 5, 50 and 500 DN on scenes of the training set.
 _NOISE_STEP = 28.0
+_WIDEST_BOUND = 1e38  # more than any float32 can be off by, and room to calculate with
+_WIDEST_STEP = float(1 << 20)  # beyond that of every rate, and finite whatever bound was given
 _TOKENS = 16  # of flextec: the most that can be stored
 _DEFAULT_NODATA: dict[str, float | str] = {"dn": 0, "reflectance": "NaN"}
 
@@ -223,7 +228,8 @@ class CodecConfig:
         bounds = self.bounds()
         if bounds is None or self.lossless:
             return Rate(0)
-        return Rate(rate_index_of_step(max(2 * min(bounds) / self.scale + 1, _NOISE_STEP)))
+        step = max(2 * min(bounds) / self.scale + 1, _NOISE_STEP)
+        return Rate(rate_index_of_step(min(step, _WIDEST_STEP)))
 
     def band_indices(self) -> tuple[int, ...]:
         """Index of each band in the sensor's order, in the array's order."""
@@ -254,12 +260,13 @@ def _parse_units(units: object) -> str:
 
 def _parse_number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        try:
-            value = float(value)  # type: ignore[arg-type]  # NumPy scalars
+        try:  # NumPy scalars; a bool is no number, whatever Python thinks
+            number = math.nan if isinstance(value, bool | np.bool_) else float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
-            value = math.nan
-        if not math.isfinite(value):
+            number = math.nan
+        if not math.isfinite(number):
             raise InvalidInput(f"{name}={value!r}", allowed="a finite number")
+        return number
     return float(value)
 
 
@@ -372,7 +379,13 @@ def _parse_nodata(nodata: object) -> float | None:
 def _parse_max_error(max_error: object, bands: int) -> float | tuple[float, ...] | None:
     if max_error is None:
         return None
-    if isinstance(max_error, Iterable) and not isinstance(max_error, str):
+    number = isinstance(max_error, str) or getattr(max_error, "ndim", 1) == 0
+    if isinstance(max_error, Iterable) and not number:
+        if isinstance(max_error, AbstractSet | Mapping | bytes):
+            raise InvalidInput(
+                f"max_error={max_error!r}, which is no list",
+                allowed=f"one number, or a list of {bands}: one for each band",
+            )
         values = tuple(_parse_bound(value) for value in max_error)
         if len(values) != bands:
             raise InvalidInput(
@@ -385,10 +398,10 @@ def _parse_max_error(max_error: object, bands: int) -> float | tuple[float, ...]
 
 def _parse_bound(value: object) -> float:
     bound = _parse_number("max_error", value)
-    if bound < 0:
+    if not 0 <= bound <= _WIDEST_BOUND:
         raise InvalidInput(
             f"max_error={bound:g}",
-            allowed="0 (lossless) or more, in the units of the array",
+            allowed=f"0 (lossless) or more, up to {_WIDEST_BOUND:g}, in the units of the array",
             fix="pass max_error=50 for DN, 0.005 for reflectance",
         )
     return bound

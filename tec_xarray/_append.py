@@ -18,10 +18,11 @@ from zarr.core.sync import sync
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray._block import make_tail, tail_of
 from tec_xarray._journal import Journal
+from tec_xarray._like import mark_like
 from tec_xarray._place import AnyArray, Place, block_shape, is_transaction
 from tec_xarray._run import How
 from tec_xarray._template import stored_values
-from tec_xarray.archive import Archive, finish, go, interrupted, mark_like
+from tec_xarray.archive import Archive, finish, go, interrupted
 from tec_xarray.layout import cube_of
 
 _UNITS = {"seconds": "s", "microseconds": "us", "milliseconds": "ms", "nanoseconds": "ns"}
@@ -43,7 +44,8 @@ def append(
     Parameters
     ----------
     data : xarray.Dataset or xarray.DataArray
-        New dates of the same pixels, bands and variables; later than all that are there.
+        New dates of the same pixels, bands (in any order) and variables; later than all that are
+        there.
     store, group, storage_options
         The archive; best made with ``compress(..., appendable=True)``.
     retries, resources, progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import xarray as xr
@@ -92,6 +92,8 @@ def find_source(
     """Find the bands of a dataset; see `tec_xarray.layout.to_cube`."""
     if isinstance(bands, str):
         raise InvalidInput(f"bands = {bands!r}", allowed="a list", fix=f"pass [{bands!r}]")
+    if bands is not None and not isinstance(bands, Iterable):
+        raise InvalidInput(f"bands = {bands!r}", allowed="a list of names, or a dict")
     cubes = [str(n) for n, a in dataset.data_vars.items() if LAYOUT in a.attrs]
     if len(cubes) == 1 and variable in (None, cubes[0]):
         axes = find_axes(dataset[cubes[0]])

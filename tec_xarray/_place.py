@@ -83,6 +83,10 @@ class Place:
                 f"no Zarr group {self.path(*parts)!r} in {self.store!s}".replace(" ''", ""),
                 fix="check the path, and group= if the archive lies in one",
             ) from error
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(
+                f"store = {self.store!r}: {error}", allowed="a path, a URL, or a Zarr store"
+            ) from error
 
     def array(self, name: str, mode: Any = "r") -> AnyArray:
         """Open an array of the group."""

@@ -6,6 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import xarray as xr
@@ -54,7 +55,8 @@ class Target:
             if region is not None:
                 raise InvalidInput("region without store", fix="pass store=, too")
             return
-        if isinstance(self.store, zarr.storage.ZipStore) and not self.store.read_only:
+        self._check_writable()
+        if isinstance(self.store, zarr.storage.ZipStore):
             raise InvalidInput(
                 "a zip file that is open for writing, which cannot be read back",
                 allowed="stores that can be read while they are written",
@@ -72,6 +74,25 @@ class Target:
                 allowed="a store that compress wrote",
                 fix="write the whole array once without region=",
             )
+
+    def _check_writable(self) -> None:
+        """Refuse a store for reading, and a path at which no directory can be."""
+        if getattr(self.store, "read_only", False):
+            raise InvalidInput(
+                f"{self.store!s} is open for reading only", fix="open the store for writing"
+            )
+        local = isinstance(self.store, Path) or (
+            isinstance(self.store, str) and "://" not in self.store
+        )
+        if local and not str(self.store).endswith(".zip"):
+            path = Path(self.store)
+            for place in (path, *path.parents):
+                if place.is_file():
+                    raise InvalidInput(
+                        f"store = {str(self.store)!r}, and {place} is a file",
+                        allowed="a path at which there is nothing yet, or a Zarr store",
+                        fix="pass another path",
+                    )
 
     @property
     def label(self) -> str:

@@ -16,6 +16,7 @@ from tec_numcodecs.errors import InvalidInput, TecError
 from tec_xarray import _embedded
 from tec_xarray._block import Job, measure
 from tec_xarray._journal import Done, Result, has_journal
+from tec_xarray._like import mark_like
 from tec_xarray._place import (
     Index,
     Place,
@@ -29,7 +30,7 @@ from tec_xarray._progress import Meter
 from tec_xarray._run import How, Work, run
 from tec_xarray._shards import chunks_of
 from tec_xarray._store import configuration
-from tec_xarray.archive import Archive, mark_like, work_of
+from tec_xarray.archive import Archive, work_of
 from tec_xarray.layout import cube_of
 
 

@@ -28,11 +28,12 @@ from tec_numcodecs.weights.registry import resolve
 from tec_xarray import _embedded, _template
 from tec_xarray._block import Job
 from tec_xarray._journal import ARRAYS, JOURNAL, Done, Journal
+from tec_xarray._like import mark_like
 from tec_xarray._place import AnyArray, Place, block_shape
 from tec_xarray._progress import Meter
 from tec_xarray._provenance import note_achieved
 from tec_xarray._run import How, Work, run
-from tec_xarray._store import Target, configuration, configurations, open_store
+from tec_xarray._store import Target, configuration, open_store
 from tec_xarray.layout import cube_of
 from tec_xarray.metrics import Scaling
 
@@ -240,8 +241,8 @@ def resume(
     Parameters
     ----------
     data : xarray.Dataset or xarray.DataArray
-        The same data from which the archive was begun; after an interrupted `append`, the same
-        new dates.
+        The same data from which the archive was begun, in any order of the bands; after an
+        interrupted `append`, the same new dates.
     store, group, storage_options
         The archive.
     retries, resources, progress
@@ -305,31 +306,6 @@ def begun(place: Place) -> str:
     if (ours or not (members or group.attrs)) and not any(a.nchunks_initialized for a in cubes):
         return "template"
     return "archive"
-
-
-def mark_like(
-    data: xr.Dataset | xr.DataArray, archive: Archive, settings: Mapping[str, Any]
-) -> xr.Dataset:
-    """Mark data with the settings of an archive, and refuse what does not belong into it."""
-    from tec_xarray.encode import compress
-
-    array = archive.array
-    own = {key: value for key, value in archive.codec.items() if key != "bands"}
-    settings = dict(settings)
-    if settings.pop("per", "chunk") == "cube":  # what came of it is the archive's lam
-        settings = {k: v for k, v in settings.items() if k not in ("psnr", "bpppb")}
-    shards = array.shards if array.shards is not None else False
-    marked = compress(
-        data,
-        **{**own, **settings},
-        chunks=array.chunks,
-        shards=None if array.metadata.zarr_format == 2 else shards,
-        zarr_format=array.metadata.zarr_format,
-    )
-    encoding = cube_of(marked).encoding
-    found = next(configurations(encoding.get("serializer", encoding.get("compressors"))))
-    _template.check_like(marked, archive.dataset(), archive.codec, archive.place.label, found)
-    return marked
 
 
 def go(

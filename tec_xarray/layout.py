@@ -65,6 +65,8 @@ def to_cube(
         No bands, unknown bands, the same band twice, bands of different shape or dtype, or
         dimensions that cannot be told apart.
     """
+    if name is not None and (not isinstance(name, str) or not name or "/" in name):
+        raise InvalidInput(f"name = {name!r}", allowed="a name without slashes for the cube")
     dataset = as_dataset(data)
     found = find_source(dataset, bands=bands, sensor=sensor, variable=variable)
     if found.cube is not None:

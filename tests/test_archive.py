@@ -21,6 +21,7 @@ import tec_xarray
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, TecError
 from tec_xarray import SourceError, _cluster
 from tec_xarray._journal import STATE, Journal
+from tec_xarray._like import in_order
 from tec_xarray._place import Place
 
 
@@ -148,7 +149,8 @@ def test_resume_refuses_other_data_and_settings(archive: MemoryStore) -> None:
     odd: list[tuple[str, xr.Dataset, dict[str, Any]]] = [
         ("lam = 20", whole, {"lam": 20}),
         ("model", whole, {"model": "elic"}),
-        ("bands", whole[["B02", "B04", "B8A", "SCL"]], {}),
+        ("bands", whole[["B02", "B04", "SCL"]], {}),
+        ("bands", whole.rename(B8A="B08"), {}),
         ("7 dates", whole.isel(time=slice(0, 6)), {}),
         ("7 dates", whole.assign_coords(time=whole.time + np.timedelta64(1, "D")), {}),
         ("x coordinates", whole.assign_coords(x=whole.x + 10), {}),
@@ -268,6 +270,53 @@ def test_append_refuses(archive: MemoryStore) -> None:
     Journal(Place(archive), mode="r+").forget((0, 0, 0))
     with pytest.raises(InvalidInput, match="lacks 1 of 8 blocks"):
         tec_xarray.append(new, archive)
+
+
+@pytest.mark.parametrize("layout", ["variables", "axis", "named"])
+def test_the_same_bands_in_another_order(layout: str, archive: MemoryStore) -> None:
+    """They are brought into the archive's order: what is written is the same, byte for byte."""
+    there = dict(archive._store_dict)
+
+    def turned(first: int, dates: int) -> tuple[Any, dict[str, Any]]:
+        data = series(dates, first=first)
+        names = ["B8A", "B04", "B02"]
+        if layout == "variables":
+            return data[[*names, "SCL"]], {}
+        labels = names if layout == "axis" else range(3)
+        cube = data[names].to_dataarray("band", name="reflectance").assign_coords(band=labels)
+        whole = cube.to_dataset().assign(SCL=data["SCL"]).assign_attrs(sensor="S2L2A")
+        return whole, {} if layout == "axis" else {"bands": names}
+
+    whole, settings = turned(0, 7)
+    assert tec_xarray.verify(archive, whole, **settings).ok
+    before = objects(archive)
+    Journal(Place(archive), mode="r+").forget((0, 1, 1))
+    del archive._store_dict["reflectance/c/0/0/1/1"]
+    tec_xarray.resume(whole.chunk(time=1), archive, **settings)
+    assert objects(archive) == before
+    new, settings = turned(7, 3)
+    tec_xarray.append(new, archive, **settings)
+    expected = MemoryStore(there)
+    tec_xarray.append(series(3, first=7), expected)
+    assert objects(archive) == objects(expected)
+    whole, settings = turned(0, 10)
+    assert tec_xarray.verify(archive, whole, **settings).ok
+    if layout == "variables":  # it is names that count
+        whole = whole.rename(B04="B8A", B8A="B04")
+    elif layout == "axis":
+        whole = whole.assign_coords(band=["B04", "B8A", "B02"])
+    else:
+        settings = {"bands": ["B04", "B8A", "B02"]}
+    assert not tec_xarray.verify(archive, whole, **settings).ok
+
+
+def test_settings_by_band_follow_the_bands() -> None:
+    data = series(1)[["B8A", "B04", "B02", "SCL"]]
+    _, settings = in_order(data, ["B04", "B02", "B8A"], {"max_error": [1, 2, 3], "lam": 5})
+    assert settings["max_error"] == [2, 3, 1]
+    assert list(settings["bands"]) == ["B04", "B02", "B8A"]
+    _, settings = in_order(data, ["B04", "B02"], {"max_error": [1, 2, 3]})
+    assert settings == {"max_error": [1, 2, 3]}
 
 
 def test_append_checks_the_dates_that_wait(archive: MemoryStore) -> None:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from tec_numcodecs.errors import WeightsError
 
-# What comes out of the library for a file that it does not read: its own error; KeyError for a dtype
-# that NumPy lacks (BF16); NumPy's and torch's errors for shapes of nothing, such as (0, 2^63).
+# What comes out of the library for a file that it does not read: its own error; KeyError for a
+# dtype that NumPy lacks (BF16); NumPy's and torch's errors for shapes of nothing, as (0, 2^63).
 UNREADABLE = (safetensors.SafetensorError, KeyError, ValueError, TypeError, OverflowError)
 
 

@@ -91,7 +91,8 @@ SAFETENSORS = {
     "frozen-of-a-format-to-come": frozen(ORIGIN | {"format": "tec-frozen-9"}),
     "frozen-without-tensors": frozen(ORIGIN),
     "frozen-with-a-scalar": frozen(
-        ORIGIN, **{"g_a.0.weight": tensor(0, 4, shape=()), "g_a.6.weight": tensor(4, 16, shape=(3,))}
+        ORIGIN,
+        **{"g_a.0.weight": tensor(0, 4, shape=()), "g_a.6.weight": tensor(4, 16, shape=(3,))},
     ),
     "frozen-with-a-name-twice": safetensors(
         json.dumps({"__metadata__": {"tec": json.dumps(ORIGIN)}, **GOOD}).encode()[:-1]

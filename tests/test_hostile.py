@@ -1,0 +1,231 @@
+"""What careless and hostile users do to the public interface: refused in our words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import zarr
+from archives import SETTINGS, series
+from cubes import scene
+from zarr.storage import MemoryStore
+
+import tec_xarray
+from tec_numcodecs import TecCodec, TecSerializer
+from tec_numcodecs.config import CodecConfig
+from tec_numcodecs.errors import CorruptChunk, InvalidInput, WeightsError
+from tec_numcodecs.weights import files, registry
+
+FORMATS = pytest.mark.parametrize("zarr_format", [2, 3])
+NAN, INF = float("nan"), float("inf")
+
+
+def create(zarr_format, shape=(1, 2, 16, 16), **settings):
+    """An array of one chunk, the store that holds it, and the key of the chunk."""
+    settings = {"lam": 50, "bands": ["B02", "B08"]} | settings
+    store = MemoryStore()
+    how = (
+        {"serializer": TecSerializer(**settings), "compressors": None}
+        if zarr_format == 3
+        else {"compressors": TecCodec(**settings), "filters": None}
+    )
+    array = zarr.create_array(
+        store, shape=shape, chunks=shape, dtype="uint16", fill_value=0, zarr_format=zarr_format,
+        **how,
+    )  # fmt: skip
+    array[:] = scene(shape)
+    return array, store, "c/0/0/0/0" if zarr_format == 3 else "0.0.0.0"
+
+
+def put(store, key, data):
+    store._store_dict[key] = zarr.core.buffer.cpu.Buffer.from_bytes(data)
+
+
+# -- chunks in a store ------------------------------------------------------------------------
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"bands": ["B08", "B02"]},
+        {"bands": ["B02", "B03"]},
+        {"shape": (1, 3, 16, 16), "bands": ["B02", "B03", "B08"]},
+        {"offset": -1000},
+        {"nodata": None},
+        {"sensor": "sentinel-2-l1c"},
+    ],
+    ids=["order", "bands", "number", "offset", "nodata", "sensor"],
+)
+def test_a_chunk_of_an_array_with_another_meaning(zarr_format, other):
+    array, store, key = create(zarr_format)
+    put(store, key, create(zarr_format, **other)[1]._store_dict[key].to_bytes())
+    with pytest.raises(CorruptChunk, match=r"another array|as the array says"):
+        array[:]
+
+
+@FORMATS
+@pytest.mark.parametrize("shape", [(1, 2, 8, 16), (2, 2, 16, 16)])
+def test_a_chunk_of_an_array_of_another_shape(zarr_format, shape):
+    """In format 2 nobody tells a codec the shape: it is Zarr that cannot place the pixels there."""
+    array, store, key = create(zarr_format)
+    put(store, key, create(zarr_format, shape)[1]._store_dict[key].to_bytes())
+    with pytest.raises(CorruptChunk if zarr_format == 3 else ValueError, match="shape"):
+        array[:]
+
+
+@FORMATS
+def test_a_chunk_that_is_cut_off(zarr_format):
+    array, store, key = create(zarr_format)
+    data = store._store_dict[key].to_bytes()
+    for size in (0, 1, 3, 4, 8, 15, len(data) // 2, len(data) - 1):
+        put(store, key, data[:size])
+        with pytest.raises(CorruptChunk):
+            array[:]
+    put(store, key, data + b"\0")
+    with pytest.raises(CorruptChunk):
+        array[:]
+
+
+@FORMATS
+def test_a_chunk_of_other_weights(zarr_format, tmp_path, monkeypatch):
+    ours = CodecConfig.parse(lam=50).weights
+    tensors = files.load(registry.locate(ours), ours.sha256)
+    digest = files.save(tmp_path / "w", {**tensors, "unused": np.zeros(1, np.uint8)})
+    (tmp_path / "w").rename(tmp_path / f"{digest}.safetensors")
+    monkeypatch.setenv("TEC_WEIGHTS_DIR", str(tmp_path))
+    array, store, key = create(zarr_format)
+    named = {"id": "mini-fp-other", "sha256": digest}
+    other, there, _ = create(zarr_format, weights=named)
+    np.testing.assert_array_equal(array[:], other[:])
+    put(store, key, there._store_dict[key].to_bytes())
+    with pytest.raises(WeightsError, match=rf"{digest[:16]}.*as the array says"):
+        array[:]
+
+
+@FORMATS
+def test_an_archive_whose_chunks_were_swapped_or_cut(zarr_format):
+    """What a chunk cannot know, the journal does: `verify` names the places."""
+    store = MemoryStore()
+    how = {"lam": 50, "chunks": (4, 3, 32, 32), "shards": False, "zarr_format": zarr_format}
+    if zarr_format == 2:
+        del how["shards"]
+    series(1, (32, 96)).tec.compress(store=store, **how)
+    name = "reflectance/c/0/0/0/{}" if zarr_format == 3 else "reflectance/0.0.0.{}"
+    first, second, third = (store._store_dict[name.format(i)].to_bytes() for i in range(3))
+    for i, data in enumerate((second, first, third[:-9])):
+        put(store, name.format(i), data)
+    where = [where for where, _ in tec_xarray.verify(store).problems]
+    assert set(where) == {"block (0, 0, 0)", "block (0, 0, 1)", "block (0, 0, 2)"}
+
+
+# -- settings ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bound", "message"),
+    [
+        (-1, "0 .lossless. or more"),
+        (NAN, "finite"),
+        (INF, "finite"),
+        (1e308, "0 .lossless. or more"),
+        (-INF, "finite"),
+        ([5, 5], "max_error with 2 numbers.*3: one for each band"),
+        ([5, 5, 5, 5], "max_error with 4 numbers"),
+        ([], "max_error with 0 numbers"),
+        ([5, NAN, 5], "finite"),
+        ([5, -5, 5], "0 .lossless. or more"),
+        ([[5, 5, 5]], "finite"),
+        (np.ones((3, 3)), "finite"),
+        ({5, 6, 7}, "no list"),
+        ({"B04": 5, "B02": 5, "B8A": 5}, "no list"),
+        ("five", "finite"),
+        (b"5", "no list"),
+        (True, "finite"),
+        (5j, "finite"),
+    ],
+    ids=repr,
+)
+def test_bounds_that_are_none(bound, message):
+    settings = {"max_error": bound, "bands": ["B04", "B02", "B8A"]}
+    for call in (
+        lambda: series(1).tec.compress(max_error=bound),
+        lambda: TecSerializer(**settings),
+        lambda: TecCodec(**settings),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            call()
+
+
+@pytest.mark.parametrize("bound", [np.float32(50), np.array(50), [50] * 3, np.full(3, 50), 1e38])
+def test_bounds_of_any_kind_and_size(bound):
+    cube = scene((1, 3, 16, 16))
+    codec = TecCodec(max_error=bound, bands=["B04", "B02", "B8A"])
+    error = np.abs(codec.decode(codec.encode(cube)).astype(int) - cube).max()
+    assert error <= np.max(bound)
+    assert error > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"psnr": 45, "bpppb": 0.2}, "one of psnr, bpppb and lam"),
+        ({"psnr": 9.9}, "10 to 80 dB"),
+        ({"psnr": 80.1}, "10 to 80 dB"),
+        ({"psnr": -INF}, "finite"),
+        ({"bpppb": -0.2}, "bits"),
+        ({"bpppb": 17}, "bits"),
+        ({"bpppb": True}, "finite"),
+        ({"lam": True}, "finite"),
+        ({"lam": 20, "bands": 5}, "a list of names"),
+        ({"lam": 20, "name": 5}, "without slashes"),
+        ({"lam": 20, "name": "a/b"}, "without slashes"),
+    ],
+    ids=repr,
+)
+def test_other_settings_that_are_none(settings, message):
+    store = MemoryStore()
+    with pytest.raises(InvalidInput, match=message):
+        series(1).tec.compress(store=store, **settings)
+    assert not store._store_dict
+
+
+# -- stores -----------------------------------------------------------------------------------
+
+
+@FORMATS
+@pytest.mark.parametrize("embed", [False, True])
+def test_stores_for_reading_only(zarr_format, embed):
+    how = {"lam": 100, "chunks": (4, 3, 32, 32), "zarr_format": zarr_format, "embed_weights": embed}
+    data, store = series(1), MemoryStore()
+    data.tec.compress(store=store, **how)
+    before = dict(store._store_dict)
+    there, empty = MemoryStore(dict(before), read_only=True), MemoryStore(read_only=True)
+    for call in (
+        lambda: data.tec.compress(store=empty, **how),
+        lambda: data.tec.compress(store=there, mode="w", **how),
+        lambda: tec_xarray.resume(data, there),
+        lambda: tec_xarray.append(series(3, first=1), there),
+    ):
+        with pytest.raises(InvalidInput, match="for reading only"):
+            call()
+    assert there._store_dict == before
+    assert tec_xarray.verify(there).ok
+
+
+def test_places_where_no_store_can_be(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("here first")
+    for place in (file, str(file), file / "a.zarr"):
+        with pytest.raises(InvalidInput, match="is a file"):
+            series(1).tec.compress(store=place, **SETTINGS, embed_weights=True)
+    assert file.read_text() == "here first"
+    for call in (
+        lambda: series(1).tec.compress(store=5, **SETTINGS),
+        lambda: tec_xarray.resume(series(1), 5),
+        lambda: tec_xarray.append(series(1), 5),
+        lambda: tec_xarray.verify(5),
+        lambda: tec_xarray.info(5),
+        lambda: tec_xarray.open_zarr(5),
+    ):
+        with pytest.raises(InvalidInput, match=r"store.*5"):
+            call()
