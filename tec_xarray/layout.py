@@ -25,6 +25,7 @@ from tec_xarray._memo import LAYOUT, Memo, json_value, read_memo, split_attrs
 
 Bands: TypeAlias = Sequence[str] | Mapping[str, str]
 
+
 def to_cube(
     data: xr.Dataset | xr.DataArray,
     *,
@@ -65,7 +66,7 @@ def to_cube(
         No bands, unknown bands, the same band twice, bands of different shape or dtype, or
         dimensions that cannot be told apart.
     """
-    if name is not None and (not isinstance(name, str) or not name or "/" in name):
+    if name is not None and not _is_name(name):
         raise InvalidInput(f"name = {name!r}", allowed="a name without slashes for the cube")
     dataset = as_dataset(data)
     found = find_source(dataset, bands=bands, sensor=sensor, variable=variable)
@@ -85,6 +86,11 @@ def to_cube(
     target = _unused(rest, name or found.name or "reflectance")
     # The new labels replace the old ones of the whole dataset: aligned, the old ones would win.
     return rest.drop_vars([array.dims[1], *added], errors="ignore").assign({target: array})
+
+
+def _is_name(name: object) -> bool:
+    """Whether a group of a store can hold a variable of this name."""
+    return isinstance(name, str) and bool(name) and "/" not in name
 
 
 def cube_of(data: xr.Dataset) -> xr.DataArray:
