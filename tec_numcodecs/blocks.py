@@ -28,6 +28,15 @@ def block_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return n, -(-h // BLOCK), -(-w // BLOCK)
 
 
+def sum_fours(x: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """Sums over 2 x 2, 0 beyond the edges: (..., h, w) -> (..., height, width)."""
+    *leading, h, w = x.shape
+    even = np.zeros((*leading, 2 * height, 2 * width), x.dtype)
+    even[..., :h, :w] = x
+    fours = even.reshape(*leading, height, 2, width, 2)
+    return np.asarray(fours.sum(axis=(-3, -1), dtype=x.dtype))
+
+
 def spread_blocks(blocks: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """One value a block to one a sample: (N, H, W) -> (N, height, width)."""
     return blocks.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2)[:, :height, :width]

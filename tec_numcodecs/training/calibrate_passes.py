@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tec_numcodecs.models.base import Cube, Geometry, Rate
 from tec_numcodecs.models.mini import mixture_rows
 from tec_numcodecs.models.mini.detail import OFFSETS
-from tec_numcodecs.models.mini.flextec import MiniFlex, Progress
+from tec_numcodecs.models.mini.flextec import MiniFlex
 from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.prior import Plane
 from tec_numcodecs.models.mini.quantiser import STEP_UNIT
@@ -131,18 +131,12 @@ def _observe(
     model: MiniFlex, cube: Cube, geometry: Geometry, rate: Rate, sums: _PassSums
 ) -> None:
     """Code a crop and note where its values lie."""
-    transform = model._transform(geometry)
-    found = transform.forward(cube, rate.index)
+    found = model._transform(geometry).forward(cube, rate.index)
 
-    def observing(number: int, progress: Progress) -> _Observing:
-        walk = _Observing(
-            model._refining, transform, rate.index, geometry.shape[2:], number,
-            progress.before, progress.known,
-        )  # fmt: skip
+    def observe(walk: _Observing) -> None:
         walk.values, walk.sums = found, sums
-        return walk
 
-    code_passes(model, found, geometry, rate, observing)
+    code_passes(model, found, geometry, rate, _Observing, observe)
 
 
 def untrained_offsets() -> dict[str, NDArray[np.generic]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar, cast
 
 from tec_numcodecs.models.base import Geometry, Rate
 from tec_numcodecs.models.mini.flextec import MiniFlex, Progress, of_pass
@@ -11,8 +12,7 @@ from tec_numcodecs.models.mini.refining import PASSES, RefiningWalk
 from tec_numcodecs.models.mini.tokens import TOKENS
 from tec_numcodecs.models.mini.transform import Coefficients
 
-#: Makes the walk of a pass of this number, given what is known before it.
-MakeWalk = Callable[[int, Progress], RefiningWalk]
+Walk = TypeVar("Walk", bound=RefiningWalk)
 
 
 def code_passes(
@@ -20,21 +20,21 @@ def code_passes(
     found: Coefficients,
     geometry: Geometry,
     rate: Rate,
-    make_walk: MakeWalk,
+    kind: type[Walk],
+    prepare: Callable[[Walk], None],
     encoder: type[PassEncoder] = PassEncoder,
     decider: type[PassDecider] = PassDecider,
-) -> list[RefiningWalk]:
-    """Code coefficients as the model does; returns the walks of all passes."""
+) -> None:
+    """Code coefficients as the model does, with walks of a kind that are prepared before."""
     _, q = model._decide(found, geometry, rate)
-    progress, walks = Progress(geometry, rate, q.entries), []
+    progress = Progress(geometry, rate, q.entries)
     model._write_low(q.low, progress)
     for number in range(PASSES):
-        own = model._pass(number, progress, make_walk(number, progress))
+        own = model._pass(number, progress, kind)
+        prepare(cast(Walk, own.walk))
         part = of_pass(q.detail, number, TOKENS)
         if number < PASSES - 1:
             coder = encoder(own, part)
         else:
             coder = decider(own, part, found.detail, rate.index, model._bits)
         model._visit(coder, number, TOKENS, progress)
-        walks.append(own.walk)
-    return walks

@@ -18,7 +18,7 @@ from tec_numcodecs.models.mini import prior as frozen
 from tec_numcodecs.models.mini.contextcoders import ContextCoder, Deciding
 from tec_numcodecs.models.mini.detail import DetailWalk, Visited
 from tec_numcodecs.models.mini.elic import MiniElic
-from tec_numcodecs.models.mini.flextec import MiniFlex, Progress
+from tec_numcodecs.models.mini.flextec import MiniFlex
 from tec_numcodecs.models.mini.transform import subband_sizes
 from tec_numcodecs.models.mini.tt import HISTORY, MiniTT, Past
 from tec_numcodecs.training.augment import Crop, Sampler
@@ -110,20 +110,16 @@ class Source:
         """All passes over a date, each at the rate that it stands for."""
         pixels = crop.pixels[-1]
         geometry = _geometry(crop, pixels)
-        transform = model._transform(geometry)
         notes: list[Note] = []
 
-        def noting(number: int, progress: Progress) -> SamplingPass:
-            walk = SamplingPass(
-                model._refining, transform, rate, pixels.shape[1:], number,
-                progress.before, progress.known,
-            )  # fmt: skip
+        def note(walk: SamplingPass) -> None:
             walk.begin_notes(self._rng)
             notes.append((walk, walk.rate))
-            return walk
 
-        found = transform.forward(_cube(pixels), rate)
-        code_passes(model, found, geometry, Rate(rate), noting, SamplingEncoder, SamplingDecider)
+        found = model._transform(geometry).forward(_cube(pixels), rate)
+        code_passes(
+            model, found, geometry, Rate(rate), SamplingPass, note, SamplingEncoder, SamplingDecider
+        )
         return notes
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs.blocks import block_sum
+from tec_numcodecs.blocks import block_sum, sum_fours
 from tec_numcodecs.models.mini import prior as frozen
 from tec_numcodecs.models.mini.perceptron import SUM_BITS, Perceptron
 from tec_numcodecs.models.mini.prior import Plane
@@ -35,8 +35,13 @@ class BlockFlags:
         Integers of the level after the pass before.
     finer : int32 array (N, C, 3, h2, w2), optional
         Those of the next finer level.
-    parent : int32 array (N, C, 3, h1, w1), optional
-        Integers of the next coarser level, this pass.
+    coarser : BlockFlags, optional
+        Those of the next coarser level, coded completely.
+
+    Attributes
+    ----------
+    coded : int32 array (N, C, 3, h, w)
+        Integers of this pass, 0 where they are not coded yet.
     """
 
     def __init__(
@@ -44,21 +49,23 @@ class BlockFlags:
         companding: Companding,
         before: Int32Array,
         finer: Int32Array | None,
-        parent: Int32Array | None,
+        coarser: BlockFlags | None,
     ) -> None:
         self._companding = companding
+        self.coded = np.zeros_like(before)
         self._before = _block_sums(before)  # (N, C, 3, down, across)
         self._now = np.zeros_like(self._before)
         self._finer, self._parent = np.zeros_like(self._before), np.zeros_like(self._before)
         if finer is not None:
-            self._finer = _fours(_block_sums(finer), self._before.shape[3:])
-        if parent is not None:
+            self._finer = sum_fours(_block_sums(finer), *self._before.shape[3:])
+        if coarser is not None:
             h, w = before.shape[3:]
-            children = np.abs(parent).repeat(2, axis=3).repeat(2, axis=4)[..., :h, :w]
+            children = np.abs(coarser.coded).repeat(2, axis=3).repeat(2, axis=4)[..., :h, :w]
             self._parent = _block_sums(children)
 
     def set(self, plane: Plane, q: Int32Array) -> None:
         """Note the integers (N, h, w) of a plane that has been coded."""
+        self.coded[:, plane.component, plane.orientation] = q
         self._now[:, plane.component, plane.orientation] = block_sum(np.abs(q))
 
     def unknown(self, plane: Plane) -> NDArray[np.bool_]:
@@ -113,15 +120,6 @@ def _block_sums(q: Int32Array) -> NDArray[np.int64]:
     """Sums of magnitudes: (N, C, 3, h, w) -> (N, C, 3, down, across)."""
     sums = block_sum(np.abs(q).reshape(-1, *q.shape[3:]))
     return sums.reshape(*q.shape[:3], *sums.shape[1:])
-
-
-def _fours(sums: NDArray[np.int64], size: tuple[int, ...]) -> NDArray[np.int64]:
-    """Sums of 2 x 2 blocks of a finer level: (N, C, 3, ...) -> (N, C, 3, down, across)."""
-    n, c, o, down, across = sums.shape
-    even = np.zeros((n, c, o, 2 * size[0], 2 * size[1]), np.int64)
-    even[..., :down, :across] = sums
-    found: NDArray[np.int64] = even.reshape(n, c, o, size[0], 2, size[1], 2).sum(axis=(4, 6))
-    return found
 
 
 def _around(x: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

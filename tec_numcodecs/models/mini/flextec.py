@@ -158,9 +158,11 @@ class MiniFlex(MiniElic):
         t, c, h, w = geometry.shape
         return frozen.walk_low(self._prior, (t, c), subband_sizes(h, w), rate.index // 16, code)
 
-    def _pass(self, number: int, progress: Progress, walk: RefiningWalk | None = None) -> Pass:
+    def _pass(
+        self, number: int, progress: Progress, kind: type[RefiningWalk] = RefiningWalk
+    ) -> Pass:
         geometry, rate = progress.geometry, progress.rate
-        walk = walk or RefiningWalk(
+        walk = kind(
             self._refining,
             self._transform(geometry),
             rate.index,

@@ -22,7 +22,7 @@ from tec_numcodecs.models.mini.detail import Coding
 from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.planes import OutlineWriter, PlaneReader, Shifts, Stage
 from tec_numcodecs.models.mini.prior import Plane, Prior
-from tec_numcodecs.models.mini.quantiser import LEVELS, STEP_UNIT, steps
+from tec_numcodecs.models.mini.quantiser import STEP_UNIT, steps
 from tec_numcodecs.models.mini.refining import (
     FIRST_DIGIT_ROW,
     FIRST_FLAG_ROW,
@@ -77,7 +77,6 @@ class PassCoder(abc.ABC):
     def __init__(self, own: Pass) -> None:
         self.walk = own.walk
         self._own = own
-        self._level: Int32Array | None = None  # what is coded of a level, (N, C, 3, h, w)
         self._blocks: BlockFlags | None = None
 
     def __call__(self, plane: Plane, scale: Int32Array) -> Int32Array:
@@ -89,8 +88,6 @@ class PassCoder(abc.ABC):
         blocks = self._around()
         q = self._code_later(plane, scale, blocks, blocks.unknown(plane))
         blocks.set(plane, q)
-        if self._level is not None:
-            self._level[:, plane.component, plane.orientation] = q
         return q
 
     def _enter(self, level: int) -> None:
@@ -98,10 +95,8 @@ class PassCoder(abc.ABC):
         if known is None:
             raise RuntimeError("a later pass knows what the one before knew")
         finer = known[level - 1] if level else None
-        parent = self._level if level < LEVELS - 1 else None
         companding = self._own.refining.networks[self._own.number].companding
-        self._blocks = BlockFlags(companding, known[level], finer, parent)
-        self._level = np.zeros_like(known[level])
+        self._blocks = BlockFlags(companding, known[level], finer, self._blocks)
 
     def _around(self) -> BlockFlags:
         if self._blocks is None:

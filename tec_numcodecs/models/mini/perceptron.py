@@ -53,8 +53,6 @@ class Perceptron:
         self._component, self._phase, self._rate = parts
         reach = sum(np.abs(part.astype(np.float64)).max(axis=0) for part in parts)
         first = _weights(arrays, f"{name}.first", FEATURE_MAX, FEATURE_BITS, reach)
-        #: Features that it can use.
-        self.inputs = len(first)
         self._before, self._own = np.split(first, [len(first) - own])
         self._second_bias = _read(arrays, f"{name}.second.bias")
         self._second = _weights(
@@ -66,11 +64,8 @@ class Perceptron:
         )
 
     def begin(self, features: Float32Array, component: int, rate: int) -> Float32Array:
-        """First layer's sums over what is known before the plane: (P, width).
-
-        Features that are left out at the end, those of a reference, count as zeros.
-        """
-        sums = _product(features, self._before[: features.shape[1]])
+        """First layer's sums over what is known before the plane: (P, width)."""
+        sums = _product(features, self._before)
         sums += self._component[min(component, len(self._component) - 1)] + self._rate[rate]
         return sums
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tec_numcodecs.blocks import sum_fours
 from tec_numcodecs.models.mini.surroundings import BORDER, Companding, Index, neighbours
 
 Int32Array = NDArray[np.int32]
@@ -93,14 +94,7 @@ class PassReference(Reference):
         direct, _ = neighbours(flat, own, self._every.shape[-1])
         children = np.zeros(len(own), np.float32)
         if self._finer is not None:
-            children = magnitude(self._four(np.abs(self._finer[:, k, o])).ravel()[own])
+            _, _, down, across = self._every.shape
+            fours = sum_fours(np.abs(self._finer[:, k, o]), down - 2, across - 2)
+            children = magnitude(np.pad(fours, ((0, 0), (1, 1), (1, 1))).ravel()[own])
         return [magnitude(flat[own]), magnitude(direct), children]
-
-    def _four(self, finer: Int32Array) -> Int32Array:
-        """Sums of 2 x 2 of a finer plane, with a border: (N, h2, w2) -> (N, h + 2, w + 2)."""
-        n, h, w = finer.shape
-        _, _, down, across = self._every.shape
-        rest = 2 * (down - 2) - h, 2 * (across - 2) - w
-        even = np.pad(finer, ((0, 0), (0, rest[0]), (0, rest[1])))
-        sums = even.reshape(n, down - 2, 2, across - 2, 2).sum(axis=(2, 4), dtype=np.int32)
-        return np.pad(sums, ((0, 0), (1, 1), (1, 1)))
