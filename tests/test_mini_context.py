@@ -18,16 +18,12 @@ from tec_numcodecs.models.base import Latents, Rate
 from tec_numcodecs.models.mini import mixture_rows, perceptron
 from tec_numcodecs.models.mini.blockflags import FLAG_ROWS
 from tec_numcodecs.models.mini.elic import MiniElic
+from tec_numcodecs.models.mini.features import OWN_FEATURES, PLANE_FEATURES, Companding
 from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.perceptron import Perceptron
+from tec_numcodecs.models.mini.places import Places
 from tec_numcodecs.models.mini.refining import DIGIT_ROWS, FIRST_FLAG_ROW
-from tec_numcodecs.models.mini.surroundings import (
-    OWN_FEATURES,
-    PLANE_FEATURES,
-    Companding,
-    Places,
-    Surroundings,
-)
+from tec_numcodecs.models.mini.surroundings import Surroundings
 from tec_numcodecs.models.mini.symbols import LAGRANGIAN, split
 from tec_numcodecs.models.mini.tt import MiniTT
 from tec_numcodecs.options import set_options
@@ -288,9 +284,7 @@ def test_a_perceptron_computes_what_integers_compute(seed) -> None:
             arrays[name] = random.integers(-4000, 4000, array.shape).astype(np.int32)
     features = random.integers(-127, 128, (50, PLANE_FEATURES + OWN_FEATURES))
     net = Perceptron(arrays, "x")
-    single = features.astype(np.float32)
-    begun = net.begin(single[:, :PLANE_FEATURES], 3, 100)
-    found = net.finish(begun, single[:, PLANE_FEATURES:], 2)
+    found = net(features.astype(np.int16), 3, 100, 2)
 
     # The same in units of 2^-20, in which everything is a whole number of 64 bits.
     bias = arrays["x.component"][3] + arrays["x.phase"][2] + arrays["x.rate"][100]
@@ -315,9 +309,8 @@ def test_features_see_the_past_only() -> None:
     random = np.random.default_rng(0)
     low = random.integers(-900, 900, (2, 3, 16, 16)).astype(np.int32)
     q = random.integers(-3, 4, (3, 3, 2, 16, 16)).astype(np.int32)
-    coded = np.ones((2, 16, 16), bool)
-    places = Places.of(coded)
     flags = np.ones((2, 2, 2), bool)
+    places = Places.of(flags, 16, 16)
     scale = np.full(len(places.flat), 300, np.int32)
 
     def features(later: int) -> list[np.ndarray]:
@@ -325,10 +318,12 @@ def test_features_see_the_past_only() -> None:
         seen = []
         for k in range(3):
             for o in range(3):
-                seen.append(around.plane_features(k, o, places, scale, 1, flags).copy())
+                found = around.plane_features(k, o, places, scale, 1, flags)
+                seen.append(found.copy())
                 for part in places.phases:
                     own = places.own[part]
-                    seen.append(around.own_features(k, o, own).copy())
+                    around.add_own(found[part], k, o, own)
+                    seen.append(found[part].copy())
                     values = q[k, o].ravel()[places.flat[part]]
                     around.set(k, o, own, values + later * (k == 2))
         return seen

@@ -4,12 +4,14 @@
  * TEC_X_METHODS, and one line in each of the two lists below (and in
  * PyInit__native, if the core has to be made ready).
  */
+#include "context_py.h"
 #include "exact_py.h"
 #include "rans.h"
 #include "rans_py.h"
 #include "transform_py.h"
 
 static PyMethodDef methods[] = {
+    TEC_CONTEXT_METHODS,
     TEC_EXACT_METHODS,
     TEC_RANS_METHODS,
     TEC_TRANSFORM_METHODS,

@@ -16,6 +16,7 @@ from tec_numcodecs.models.mini import mixture_rows
 from tec_numcodecs.models.mini.detail import OFFSETS
 from tec_numcodecs.models.mini.flextec import MiniFlex
 from tec_numcodecs.models.mini.mixture_rows import Choice
+from tec_numcodecs.models.mini.places import Index
 from tec_numcodecs.models.mini.prior import Plane
 from tec_numcodecs.models.mini.quantiser import STEP_UNIT
 from tec_numcodecs.models.mini.refining import (
@@ -25,7 +26,6 @@ from tec_numcodecs.models.mini.refining import (
     PASSES,
     RefiningWalk,
 )
-from tec_numcodecs.models.mini.surroundings import Index
 from tec_numcodecs.models.mini.transform import Coefficients
 from tec_numcodecs.training.passes import code_passes
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from tec_numcodecs.models.mini import mixture_rows
 from tec_numcodecs.models.mini.blockflags import FLAG_ROWS, QUARTER_BITS
+from tec_numcodecs.models.mini.features import SCALE_EIGHTHS, SCALE_OFFSET
 from tec_numcodecs.models.mini.refining import MAGNITUDES
-from tec_numcodecs.models.mini.surroundings import LOW_UNITS, SCALE_EIGHTHS, SCALE_OFFSET
+from tec_numcodecs.models.mini.surroundings import LOW_UNITS
 from tec_numcodecs.rans import Tables
 from tec_numcodecs.training.likelihood import Mixture
 

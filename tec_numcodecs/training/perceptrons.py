@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tec_numcodecs.models.mini.blockflags import FLAG_FEATURES, FLAG_ROWS, QUARTER_BITS
-from tec_numcodecs.models.mini.quantiser import LEVELS, MAX_RATE_INDEX
-from tec_numcodecs.models.mini.refining import PASSES
-from tec_numcodecs.models.mini.surroundings import (
+from tec_numcodecs.models.mini.features import (
     OWN_FEATURES,
     PLANE_FEATURES,
     REFERENCE_FEATURES,
 )
+from tec_numcodecs.models.mini.quantiser import LEVELS, MAX_RATE_INDEX
+from tec_numcodecs.models.mini.refining import PASSES
 from tec_numcodecs.training.likelihood import (
     MEANS_PER_UNIT,
     SCALE_MAX,

@@ -22,12 +22,13 @@ from tec_numcodecs.models.mini.decision import Decider
 from tec_numcodecs.models.mini.detail import Coding, DetailWalk
 from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.passcoders import PassDecider, PassEncoder
+from tec_numcodecs.models.mini.places import Index
 from tec_numcodecs.models.mini.prior import Plane
 from tec_numcodecs.models.mini.refining import RefiningWalk
-from tec_numcodecs.models.mini.surroundings import OWN_FEATURES, Index
 from tec_numcodecs.models.mini.transform import Coefficients
 from tec_numcodecs.training.perceptrons import FLAGS
 
+Int16Array = NDArray[np.int16]
 Int32Array = NDArray[np.int32]
 Float32Array = NDArray[np.float32]
 #: Places of a phase of a plane that are all kept.
@@ -105,18 +106,13 @@ class Noting(DetailWalk):
         return np.full(len(at), -1, np.int32) if before is None else np.abs(before[at])
 
     def _distributions(
-        self, plane: Plane, own: Index, begun: Float32Array, features: Float32Array, phase: int
+        self, plane: Plane, own: Index, features: Int16Array, phase: int
     ) -> tuple[Float32Array, Float32Array, Float32Array]:
-        around, k, o = self._around, plane.component, plane.orientation
-        if around is None:
-            raise RuntimeError("start comes before the first plane")
-        zeros = np.zeros((len(own), OWN_FEATURES), np.float32)
-        known = around.own_features(k, o, own) if phase else zeros
         old = np.zeros(len(own), np.int32)
         if self._reference is not None:
-            old = self._reference.values(k, o, own)
-        self._seen = (np.concatenate([features, known], axis=1), phase, old)
-        return super()._distributions(plane, own, begun, features, phase)
+            old = self._reference.plane(plane.component, plane.orientation).ravel()[own]
+        self._seen = (features, phase, old)
+        return super()._distributions(plane, own, features, phase)
 
 
 class SamplingWalk(Noting, DetailWalk):
@@ -134,7 +130,7 @@ class SamplingPass(Noting, RefiningWalk):
         super().begin_notes(rng)
         self.flag_notes = {}
 
-    def note_flags(self, plane: Plane, features: Float32Array, flags: NDArray[np.bool_]) -> None:
+    def note_flags(self, plane: Plane, features: Int16Array, flags: NDArray[np.bool_]) -> None:
         """Note down the flags (P,) of a plane and what is known before them, or a part of it."""
         keep = self._rng.permutation(len(flags))[: max(_KEPT, len(flags) // 3)]
         weight = len(flags) / max(len(keep), 1)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from tec_numcodecs.blocks import block_sum, sum_fours
 from tec_numcodecs.models.mini import prior as frozen
+from tec_numcodecs.models.mini.features import Companding
 from tec_numcodecs.models.mini.perceptron import SUM_BITS, Perceptron
 from tec_numcodecs.models.mini.prior import Plane
-from tec_numcodecs.models.mini.surroundings import Companding
 
 Int32Array = NDArray[np.int32]
-Float32Array = NDArray[np.float32]
+Int16Array = NDArray[np.int16]
 #: Inputs of a network.
 FLAG_FEATURES = 11
 #: Rows of a flag: logits from -8 to 7.75 in quarters.
@@ -54,7 +54,10 @@ class BlockFlags:
         self._companding = companding
         self.coded = np.zeros_like(before)
         self._before = _block_sums(before)  # (N, C, 3, down, across)
+        self._components = self._before.sum(axis=1)  # (N, 3, down, across)
+        self._orientations = self._before.sum(axis=2)  # (N, C, down, across)
         self._now = np.zeros_like(self._before)
+        self._coded_components = np.zeros_like(self._components)
         self._finer, self._parent = np.zeros_like(self._before), np.zeros_like(self._before)
         if finer is not None:
             self._finer = sum_fours(_block_sums(finer), *self._before.shape[3:])
@@ -66,13 +69,15 @@ class BlockFlags:
     def set(self, plane: Plane, q: Int32Array) -> None:
         """Note the integers (N, h, w) of a plane that has been coded."""
         self.coded[:, plane.component, plane.orientation] = q
-        self._now[:, plane.component, plane.orientation] = block_sum(np.abs(q))
+        sums = block_sum(np.abs(q))
+        self._now[:, plane.component, plane.orientation] = sums
+        self._coded_components[:, plane.orientation] += sums
 
     def unknown(self, plane: Plane) -> NDArray[np.bool_]:
         """Blocks (N, down, across) that were all zero in the pass before."""
         return np.asarray(self._before[:, plane.component, plane.orientation] == 0)
 
-    def features(self, plane: Plane, scale: Int32Array, shift: int) -> Float32Array:
+    def features(self, plane: Plane, scale: Int32Array, shift: int) -> Int16Array:
         """Features of all blocks of a plane, (N * down * across, FLAG_FEATURES).
 
         Parameters
@@ -88,28 +93,27 @@ class BlockFlags:
         own = before[:, k, o]
         some = _around((own > 0).astype(np.int64))
         magnitude = self._companding.integers
-        columns = [
+        columns: list[NDArray[np.integer]] = [
             self._companding.scales(np.minimum(sums, frozen.SCALE_LIMIT - 1)),
-            16.0 * (some[0] - 2),
-            16.0 * (some[1] - 2),
+            16 * (some[0] - 2),
+            16 * (some[1] - 2),
             magnitude(_around(own)[0]),
-            magnitude(before[:, :, o].sum(axis=1)),
-            magnitude(before[:, k].sum(axis=1)),
+            magnitude(self._components[:, o]),
+            magnitude(self._orientations[:, k]),
             magnitude(self._finer[:, k, o]),
-            magnitude(now[:, :k, o].sum(axis=1)),
+            magnitude(self._coded_components[:, o]),
             magnitude(now[:, k - 1, o] if k else np.zeros_like(own)),
             magnitude(now[:, k, :o].sum(axis=1)),
             magnitude(self._parent[:, k, o]),
         ]
-        return np.stack([column.ravel() for column in columns], axis=1).astype(np.float32)
+        return np.stack([column.ravel() for column in columns], axis=1).astype(np.int16)
 
 
 def flag_rows(
-    network: Perceptron, features: Float32Array, component: int, rate: int, number: int
+    network: Perceptron, features: Int16Array, component: int, rate: int, number: int
 ) -> Int32Array:
     """Which of the rows of a flag blocks have, (P,), in a later pass of this number."""
-    begun = network.begin(features, component, rate)
-    logit = network.finish(begun, None, number - 1)[:, 0]
+    logit = network(features, component, rate, number - 1)[:, 0]
     quarter = np.floor(logit * 2.0 ** (QUARTER_BITS - SUM_BITS) + 0.5)
     half = FLAG_ROWS // 2
     rows: Int32Array = (np.clip(quarter, -half, half - 1) + half).astype(np.int32)

@@ -17,10 +17,10 @@ from tec_numcodecs.models.mini import symbols
 from tec_numcodecs.models.mini.decision import Decider
 from tec_numcodecs.models.mini.detail import Coding, DetailWalk, Networks
 from tec_numcodecs.models.mini.mixture_rows import Choice
+from tec_numcodecs.models.mini.places import Index
 from tec_numcodecs.models.mini.planes import PlaneReader, PlaneWriter, Shifts, Stage
 from tec_numcodecs.models.mini.prior import Plane, Prior
 from tec_numcodecs.models.mini.quantiser import STEP_UNIT, dequantise, steps
-from tec_numcodecs.models.mini.surroundings import Index
 from tec_numcodecs.models.mini.transform import LOW, Coefficients
 
 Int32Array = NDArray[np.int32]

@@ -16,25 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs import rans
-from tec_numcodecs.blocks import spread_blocks
+from tec_numcodecs._accel import native
 from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.mini import mixture_rows
 from tec_numcodecs.models.mini import prior as frozen
+from tec_numcodecs.models.mini.features import Companding
 from tec_numcodecs.models.mini.levelwise import LevelTransform, merge_level
 from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.perceptron import Arrays, Perceptron
+from tec_numcodecs.models.mini.places import Index, Places
 from tec_numcodecs.models.mini.prior import Plane
 from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, LEVELS, STEP_UNIT, steps
-from tec_numcodecs.models.mini.references import Reference
-from tec_numcodecs.models.mini.surroundings import (
-    LOW_UNITS,
-    Companding,
-    Index,
-    Places,
-    Surroundings,
-)
+from tec_numcodecs.models.mini.references import DateReference, Reference
+from tec_numcodecs.models.mini.surroundings import LOW_UNITS, Surroundings
 from tec_numcodecs.models.mini.transform import LOW, level_sizes, subband_sizes
 
+Int16Array = NDArray[np.int16]
 Int32Array = NDArray[np.int32]
 Float32Array = NDArray[np.float32]
 #: Symbols this far from the mean and farther share a reconstruction offset.
@@ -65,7 +62,7 @@ class Networks:
             {part: arrays[f"tables.{part}"] for part in ("cdf", "starts", "minimum")}
         )
         #: Reconstruction offsets in 64ths of a step.
-        self.offsets = np.asarray(arrays["offsets"], np.int64)
+        self.offsets = np.ascontiguousarray(arrays["offsets"], np.int8)
         self._networks = {
             (level, o): Perceptron(arrays, f"{name}.{level}.{o}")
             for level in range(LEVELS)
@@ -175,27 +172,26 @@ class DetailWalk:
         """
         around = self._level(plane)
         k, o = plane.component, plane.orientation
-        coded = spread_blocks(flags, *scale.shape[1:])
-        places = Places.of(coded)
+        places = Places.of(flags, *scale.shape[1:])
         around.clear(k, o)
-        self._detail[:, k, o] = 0
+        self._detail[k, o] = 0
         if places.flat.size:
             expected = frozen.shifted(scale.ravel()[places.flat], shift)
             features = around.plane_features(k, o, places, expected, shift, flags)
-            begun = self._networks.of(plane).begin(features, k, self._rate)
             for phase, part in enumerate(places.phases):
                 if part.stop > part.start:
                     at, own = places.flat[part], places.own[part]
-                    shapes = self._distributions(plane, own, begun[part], features[part], phase)
-                    choice = self._rows(at, *shapes)
+                    if phase:
+                        around.add_own(features[part], k, o, own)
+                    choice = self._rows(at, *self._distributions(plane, own, features[part], phase))
                     q = coding(at, choice)
-                    around.set(k, o, places.own[part], q)
-                    self._place(plane, places.flat[part], q, choice)
+                    around.set(k, o, own, q)
+                    self._place(plane, at, q, choice)
         return around.plane(k, o)
 
     def reconstructed(self, plane: Plane) -> Int32Array:
         """Coefficients of a plane that has just been coded, int32 (N, h, w) in DN."""
-        return self._detail[:, plane.component, plane.orientation]
+        return self._detail[plane.component, plane.orientation]
 
     def finish(self) -> tuple[Int32Array, Visited]:
         """Pixels int32 (N, C, H, W) in DN, and what later dates may refer to."""
@@ -224,14 +220,14 @@ class DetailWalk:
         if self._history is not None:
             self._reference = self._refer(level, self._history, rows, low)
         self._around = Surroundings(self._networks.companding, low, self._around, self._reference)
-        self._detail = np.zeros((n, c, 3, *self._subbands[level]), np.int32)
+        self._detail = np.zeros((c, 3, n, *self._subbands[level]), np.int32)
 
     def _refer(
         self, level: int, history: History, rows: NDArray[np.float64], low: Int32Array
     ) -> Reference:
         planes, bands = history.at(level, self._planes[0])
         change = low - self._in_steps(planes, rows, self._steps[level, :1])
-        return Reference(self._networks.companding, self._old(level, bands, rows), change)
+        return DateReference(self._old(level, bands, rows), change)
 
     def _old(self, level: int, bands: Int32Array, rows: NDArray[np.float64]) -> Int32Array:
         """A reference's coefficients in eighths of a step, (N, C, 3, h, w)."""
@@ -240,7 +236,8 @@ class DetailWalk:
 
     def _leave(self) -> None:
         level = self._at
-        bands = self._transform.to_bands(self._detail, self._entries[:, level], level)
+        detail = np.ascontiguousarray(np.moveaxis(self._detail, 2, 0))  # (N, C, 3, h, w)
+        bands = self._transform.to_bands(detail, self._entries[:, level], level)
         self._merge(bands, level)
 
     def _merge(self, bands: Int32Array, level: int) -> None:
@@ -274,21 +271,13 @@ class DetailWalk:
         return mixture_rows.choose(mean, scale, shape)
 
     def _distributions(
-        self, plane: Plane, own: Index, begun: Float32Array, features: Float32Array, phase: int
+        self, plane: Plane, own: Index, features: Int16Array, phase: int
     ) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Means in sixteenths of a step, scales in eighths of an octave, shapes 0 to 7."""
-        if self._around is None:
-            raise RuntimeError("start comes before the first plane")
         k, o = plane.component, plane.orientation
-        known = self._around.own_features(k, o, own) if phase else None
-        out = self._networks.of(plane).finish(begun, known, phase)
-        mean = np.clip(_rounded(out[:, 0], 5), -_MEAN_LIMIT, _MEAN_LIMIT)
-        if self._reference is not None:
-            gain = np.clip(_rounded(out[:, 3], 3), -64, 64)  # in 64ths
-            mean += _rounded(gain * self._reference.values(k, o, own).astype(np.float32), 5)
-        scale = _rounded(out[:, 1], 6) + features[:, 0]
-        shape = np.floor(out[:, 2] * np.float32(7 / 512) + np.float32(0.5))
-        return mean, scale, shape
+        out = self._networks.of(plane)(features, k, self._rate, phase)
+        old = None if self._reference is None else self._reference.plane(k, o)
+        return shapes_of(out, features, own, old)
 
     def _place(self, plane: Plane, flat: Index, q: Int32Array, choice: Choice) -> None:
         """Reconstruct coefficients: centroids of their intervals."""
@@ -296,13 +285,44 @@ class DetailWalk:
         self._put(plane, flat, rescaled(q, choice, self._networks.offsets, step))
 
     def _put(self, plane: Plane, flat: Index, values: Int32Array) -> None:
-        n, _, _, h, w = self._detail.shape
-        date, rest = np.divmod(flat, h * w)
-        planes = self._detail.reshape(n, -1, h * w)
-        planes[date, 3 * plane.component + plane.orientation, rest] = values
+        self._detail[plane.component, plane.orientation].ravel()[flat] = values
 
 
-def rescaled(q: Int32Array, choice: Choice, offsets: NDArray[np.int64], step: int) -> Int32Array:
+def shapes_of(
+    out: Float32Array, features: Int16Array, own: Index, old: Int32Array | None
+) -> tuple[Float32Array, Float32Array, Float32Array]:
+    """A network's outputs to means, scales and shapes.
+
+    Parameters
+    ----------
+    out : float32 array (P, 3 or 4)
+        In units of 1/512.
+    features : int16 array (P, columns)
+    own : int64 array (P,)
+    old : int32 array (N, h, w), optional
+        A reference's coefficients in eighths of a step, with a border.
+
+    Returns
+    -------
+    mean, scale, shape : float32 arrays (P,)
+        Means in sixteenths of a step, scales in eighths of an octave, shapes 0 to 7 before
+        clipping; whole numbers.
+    """
+    c = native()
+    if c is not None:
+        mean, scale, shape = np.empty((3, len(own)), np.float32)
+        c.context_shapes(mean, scale, shape, out, features, features.shape[1], own, old)
+        return mean, scale, shape
+    mean = np.clip(_rounded(out[:, 0], 5), -_MEAN_LIMIT, _MEAN_LIMIT)
+    if old is not None:
+        gain = np.clip(_rounded(out[:, 3], 3), -64, 64)  # in 64ths
+        mean += _rounded(gain * old.ravel()[own].astype(np.float32), 5)
+    scale = _rounded(out[:, 1], 6) + features[:, 0].astype(np.float32)
+    shape = np.floor(out[:, 2] * np.float32(7 / 512) + np.float32(0.5))
+    return mean, scale, shape
+
+
+def rescaled(q: Int32Array, choice: Choice, offsets: NDArray[np.int8], step: int) -> Int32Array:
     """Integers to coefficients.
 
     Parameters
@@ -310,7 +330,7 @@ def rescaled(q: Int32Array, choice: Choice, offsets: NDArray[np.int64], step: in
     q : int32 array (P,)
     choice : Choice
         Their rows.
-    offsets : int64 array (rows, 7)
+    offsets : int8 array (rows, 7)
         In 64ths of a step.
     step : int
         In sixteenths of a DN.
@@ -320,15 +340,28 @@ def rescaled(q: Int32Array, choice: Choice, offsets: NDArray[np.int64], step: in
     CorruptChunk
         If a coefficient is larger than the transform allows.
     """
+    c = native()
+    if c is not None:
+        value = np.empty(len(q), np.int32)
+        q = np.ascontiguousarray(q)
+        peak = c.context_rescale(value, q, choice.row, choice.base, choice.raw, offsets, step)
+    else:
+        value, peak = _rescaled(q, choice, offsets, step)
+    if peak > COEFFICIENT_LIMIT:
+        raise CorruptChunk(f"a coefficient of {peak} DN", allowed=f"up to {COEFFICIENT_LIMIT}")
+    return value
+
+
+def _rescaled(
+    q: Int32Array, choice: Choice, offsets: NDArray[np.int8], step: int
+) -> tuple[Int32Array, int]:
+    """Coefficients and the largest magnitude; twin of the C function."""
     value = q.astype(np.int64)
     if step != STEP_UNIT:
         symbol = np.clip(q - choice.base, -OFFSETS, OFFSETS) + OFFSETS
         offset = np.where(choice.raw > 0, 0, offsets[choice.row, symbol])
         value = ((value * 64 + offset) * step + 512) >> 10
-    peak = int(np.abs(value).max(initial=0))
-    if peak > COEFFICIENT_LIMIT:
-        raise CorruptChunk(f"a coefficient of {peak} DN", allowed=f"up to {COEFFICIENT_LIMIT}")
-    return value.astype(np.int32)
+    return value.astype(np.int32), int(np.abs(value).max(initial=0))
 
 
 def _rounded(x: Float32Array, bits: int) -> Float32Array:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tec_numcodecs._accel import native
+
 Int32Array = NDArray[np.int32]
 Float32Array = NDArray[np.float32]
 
@@ -84,6 +86,11 @@ def choose(mean: Float32Array, scale: Float32Array, shape: Float32Array) -> Choi
         Mean in sixteenths, any size below 2^23; scale in eighths of an octave; shape. The last
         two are clipped here.
     """
+    c = native()
+    if c is not None:
+        row, base, raw = np.empty((3, len(mean)), np.int32)
+        c.context_choose(mean, scale, shape, _PACKED, SCALE_MIN, row, base, raw)
+        return Choice(row, base, raw)
     whole = np.floor((mean + MEANS / 2) * (1 / MEANS))
     part = (mean - whole * MEANS).astype(np.int32) + MEANS // 2  # 0 .. 15
     index = np.clip(scale, SCALE_MIN, SCALE_MAX).astype(np.intp) - SCALE_MIN

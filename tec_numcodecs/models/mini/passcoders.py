@@ -20,6 +20,7 @@ from tec_numcodecs.models.mini import symbols
 from tec_numcodecs.models.mini.blockflags import BlockFlags, flag_rows
 from tec_numcodecs.models.mini.detail import Coding
 from tec_numcodecs.models.mini.mixture_rows import Choice
+from tec_numcodecs.models.mini.places import Index
 from tec_numcodecs.models.mini.planes import OutlineWriter, PlaneReader, Shifts, Stage
 from tec_numcodecs.models.mini.prior import Plane, Prior
 from tec_numcodecs.models.mini.quantiser import STEP_UNIT, steps
@@ -30,7 +31,6 @@ from tec_numcodecs.models.mini.refining import (
     RefiningWalk,
     refinement,
 )
-from tec_numcodecs.models.mini.surroundings import Index
 from tec_numcodecs.models.mini.symbols import LAGRANGIAN, TableBits
 
 Int32Array = NDArray[np.int32]

@@ -10,12 +10,14 @@ summation, fused or not, gives the same numbers on every machine.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tec_numcodecs._accel import native
 from tec_numcodecs.errors import WeightsError
-from tec_numcodecs.models.mini.surroundings import OWN_FEATURES
 
 Float32Array = NDArray[np.float32]
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -25,7 +27,8 @@ FEATURE_MAX, ACTIVATION_MAX = 127, 255
 SUM_BITS, ACTIVATION_BITS, FEATURE_BITS = 9, 5, 4
 #: No partial sum may exceed this.
 LIMIT = 1 << 24
-_ROWS = 64
+# Rows of a product; outputs of a panel of weights in C.
+_ROWS, _PANEL = 64, 16
 
 
 class Perceptron:
@@ -39,8 +42,6 @@ class Perceptron:
         ``<name>.component`` (13, width), ``.phase`` (phases, width), ``.rate`` (224, width),
         ``.second.bias``, ``.out.bias``: int32 in units of 1/512.
     name : str
-    own : int
-        The last inputs of the first layer, which come from the plane itself.
 
     Raises
     ------
@@ -48,50 +49,88 @@ class Perceptron:
         If something is missing, or a sum could exceed 2^24.
     """
 
-    def __init__(self, arrays: Arrays, name: str, own: int = OWN_FEATURES) -> None:
+    def __init__(self, arrays: Arrays, name: str) -> None:
         parts = [_read(arrays, f"{name}.{part}") for part in ("component", "phase", "rate")]
         self._component, self._phase, self._rate = parts
         reach = sum(np.abs(part.astype(np.float64)).max(axis=0) for part in parts)
-        first = _weights(arrays, f"{name}.first", FEATURE_MAX, FEATURE_BITS, reach)
-        self._before, self._own = np.split(first, [len(first) - own])
+        self._first = _Layer(arrays, f"{name}.first", FEATURE_MAX, FEATURE_BITS, reach)
         self._second_bias = _read(arrays, f"{name}.second.bias")
-        self._second = _weights(
+        self._second = _Layer(
             arrays, f"{name}.second", ACTIVATION_MAX, ACTIVATION_BITS, np.abs(self._second_bias)
         )
         self._out_bias = _read(arrays, f"{name}.out.bias")
-        self._out = _weights(
+        self._out = _Layer(
             arrays, f"{name}.out", ACTIVATION_MAX, ACTIVATION_BITS, np.abs(self._out_bias)
         )
 
-    def begin(self, features: Float32Array, component: int, rate: int) -> Float32Array:
-        """First layer's sums over what is known before the plane: (P, width)."""
-        sums = _product(features, self._before)
-        sums += self._component[min(component, len(self._component) - 1)] + self._rate[rate]
-        return sums
-
-    def finish(self, begun: Float32Array, own: Float32Array | None, phase: int) -> Float32Array:
+    def __call__(
+        self, features: NDArray[np.int16], component: int, rate: int, phase: int
+    ) -> Float32Array:
         """Outputs (P, outputs) in units of 1/512.
 
         Parameters
         ----------
-        begun : float32 array (P, width)
-            From :meth:`begin`; changed in place.
-        own : float32 array (P, own), optional
-            None where nothing of the plane is known: the same as zeros.
-        phase : int
+        features : int16 array (P, inputs)
+        component, rate, phase : int
         """
-        begun += self._phase[phase]
-        if own is not None:
-            begun += _product(own, self._own)
-        hidden = _product(_activate(begun), self._second)
-        hidden += self._second_bias
-        out = _product(_activate(hidden), self._out)
-        out += self._out_bias
+        bias = self._component[min(component, len(self._component) - 1)] + self._rate[rate]
+        bias += self._phase[phase]
+        c = native()
+        if c is None:
+            hidden = _activate(_product(features, self._first.scaled) + bias)
+            hidden = _activate(_product(hidden, self._second.scaled) + self._second_bias)
+            return _product(hidden, self._out.scaled) + self._out_bias
+        layers = (self._first, self._second, self._out)
+        widths = (features.shape[1], *(len(layer.scale) for layer in layers))
+        out = np.empty((len(features), widths[-1]), np.float32)
+        biases = (bias, self._second_bias, self._out_bias)
+        given = (layer.packed(own) for layer, own in zip(layers, biases, strict=True))
+        c.context_network(out, features, len(features), widths, *given)
         return out
 
 
-def _product(rows: Float32Array, weights: Float32Array) -> Float32Array:
-    """Matrix product (P, K) x (K, N), a few rows at a time.
+class _Layer:
+    """Weights of a layer, checked to give exact sums with biases of this size."""
+
+    def __init__(
+        self, arrays: Arrays, name: str, peak: int, bits: int, bias: NDArray[np.floating]
+    ) -> None:
+        self._whole, shift = _read(arrays, name), _read(arrays, f"{name}.shift")
+        #: What products of whole numbers are multiplied by to be in units of 1/512, (outputs,).
+        self.scale = np.exp2(SUM_BITS - bits - shift).astype(np.float32)
+        # Finer units than those of the biases, if weights are small; 16 for what rounding adds.
+        finest = np.exp2(np.maximum(bits + shift - SUM_BITS, 0.0))
+        sums = np.abs(self.scaled.astype(np.float64)).sum(axis=0) * peak
+        if float(((sums + bias + 16) * finest).max()) >= LIMIT:
+            raise WeightsError(f"sums of layer {name} can exceed 2^24", fix="train it again")
+
+    @cached_property
+    def scaled(self) -> Float32Array:
+        """Weights whose products are in units of 1/512, (inputs, outputs)."""
+        return np.ascontiguousarray(self._whole * self.scale)
+
+    def packed(self, bias: Float32Array) -> tuple[NDArray[np.int16], Float32Array, Float32Array]:
+        """Weights, scales and biases as C takes them: 16 outputs a panel, zeros at the end."""
+        weights, scale = self._panels
+        wide = np.zeros_like(scale)
+        wide[: len(bias)] = bias
+        return weights, scale, wide
+
+    @cached_property
+    def _panels(self) -> tuple[NDArray[np.int16], Float32Array]:
+        """Weights (panels, pairs of inputs, 16, 2) and scales (16 panels,)."""
+        inputs, outputs = self._whole.shape
+        pairs, panels = -(-inputs // 2), -(-outputs // _PANEL)
+        even = np.zeros((2 * pairs, _PANEL * panels), np.int16)
+        even[:inputs, :outputs] = self._whole
+        scale = np.zeros(_PANEL * panels, np.float32)
+        scale[:outputs] = self.scale
+        weights = even.reshape(pairs, 2, panels, _PANEL).transpose(2, 0, 3, 1)
+        return np.ascontiguousarray(weights), scale
+
+
+def _product(rows: NDArray[Any], weights: Float32Array) -> Float32Array:
+    """Matrix product (P, K) x (K, N), whole numbers, a few rows at a time.
 
     Products this small stay on one thread in every BLAS, without a setting of the process: chunks
     are many, and threads that wait for each other on one of them only cost time.
@@ -99,11 +138,12 @@ def _product(rows: Float32Array, weights: Float32Array) -> Float32Array:
     count, inputs = rows.shape
     whole = count - count % _ROWS
     out = np.empty((count, weights.shape[1]), np.float32)
+    rows = np.ascontiguousarray(rows, np.float32)
     if whole:
-        blocks = np.ascontiguousarray(rows[:whole]).reshape(-1, _ROWS, inputs)
+        blocks = rows[:whole].reshape(-1, _ROWS, inputs)
         np.matmul(blocks, weights, out=out[:whole].reshape(-1, _ROWS, weights.shape[1]))
     if whole < count:
-        np.matmul(np.ascontiguousarray(rows[whole:]), weights, out=out[whole:])
+        np.matmul(rows[whole:], weights, out=out[whole:])
     return out
 
 
@@ -112,20 +152,6 @@ def _read(arrays: Arrays, name: str) -> Float32Array:
         return np.asarray(arrays[name], np.float32)
     except KeyError:
         raise WeightsError(f"no tensor {name!r}", fix="freeze the weights again") from None
-
-
-def _weights(
-    arrays: Arrays, name: str, peak: int, bits: int, bias: NDArray[np.floating]
-) -> Float32Array:
-    """Weights whose products are in units of 1/512, checked to give exact sums."""
-    whole, shift = _read(arrays, name), _read(arrays, f"{name}.shift")
-    scaled = np.ascontiguousarray(whole * np.exp2(SUM_BITS - bits - shift), np.float32)
-    # Finer units than those of the biases, if weights are small; 16 for what rounding adds.
-    finest = np.exp2(np.maximum(bits + shift - SUM_BITS, 0.0))
-    reach = (np.abs(scaled.astype(np.float64)).sum(axis=0) * peak + bias + 16) * finest
-    if float(reach.max()) >= LIMIT:
-        raise WeightsError(f"sums of layer {name} can exceed 2^24", fix="train it again")
-    return scaled
 
 
 def _activate(sums: Float32Array) -> Float32Array:

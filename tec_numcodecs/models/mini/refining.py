@@ -29,6 +29,7 @@ from tec_numcodecs.models.mini.detail import (
 from tec_numcodecs.models.mini.levelwise import LevelTransform
 from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.perceptron import Arrays, Perceptron
+from tec_numcodecs.models.mini.places import Index
 from tec_numcodecs.models.mini.prior import Plane
 from tec_numcodecs.models.mini.quantiser import (
     COEFFICIENT_LIMIT,
@@ -37,7 +38,6 @@ from tec_numcodecs.models.mini.quantiser import (
     STEP_UNIT,
 )
 from tec_numcodecs.models.mini.references import PassReference, Reference
-from tec_numcodecs.models.mini.surroundings import Index
 
 Int32Array = NDArray[np.int32]
 Float32Array = NDArray[np.float32]
@@ -67,7 +67,7 @@ class Refining:
         self.networks = [Networks(arrays, f"flex.{number}") for number in range(PASSES)]
         self.tables = self.networks[0].tables
         self.flags = {
-            (level, o): Perceptron(arrays, f"flex.flags.{level}.{o}", own=0)
+            (level, o): Perceptron(arrays, f"flex.flags.{level}.{o}")
             for level in range(LEVELS)
             for o in range(3)
         }
@@ -209,7 +209,7 @@ class RefiningWalk(DetailWalk):
         _, bands = history.at(level, low)
         finer = self.known[level - 1] if level else None
         old = self._old(level, bands, rows)
-        return PassReference(self._networks.companding, old, self.known[level], finer)
+        return PassReference(old, self.known[level], finer)
 
     def _rows(
         self, at: Index, mean: Float32Array, scale: Float32Array, shape: Float32Array

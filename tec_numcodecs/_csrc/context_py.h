@@ -1,0 +1,33 @@
+/* The context models for Python: functions for module.c's table. */
+#ifndef TEC_CONTEXT_PY_H
+#define TEC_CONTEXT_PY_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+PyObject *tec_py_context_places(PyObject *module, PyObject *args);
+PyObject *tec_py_context_plane(PyObject *module, PyObject *args);
+PyObject *tec_py_context_own(PyObject *module, PyObject *args);
+PyObject *tec_py_context_network(PyObject *module, PyObject *args);
+PyObject *tec_py_context_shapes(PyObject *module, PyObject *args);
+PyObject *tec_py_context_choose(PyObject *module, PyObject *args);
+PyObject *tec_py_context_rescale(PyObject *module, PyObject *args);
+
+#define TEC_CONTEXT_METHODS                                                                       \
+    {"context_places", tec_py_context_places, METH_VARARGS,                                       \
+     "context_places(flags, n, h, w, flat, own, parent, block) -> ends"},                         \
+    {"context_plane", tec_py_context_plane, METH_VARARGS,                                         \
+     "context_plane(out, count, stride, places, tables, here, width, above, above_width, old, "   \
+     "pass, flags, flag_width, scale, shift): fills out"},                                        \
+    {"context_own", tec_py_context_own, METH_VARARGS,                                             \
+     "context_own(out, stride, own, integers, q, magnitude, width): fills the end of out"},      \
+    {"context_network", tec_py_context_network, METH_VARARGS,                                     \
+     "context_network(out, features, count, widths, first, second, last): fills out"},           \
+    {"context_shapes", tec_py_context_shapes, METH_VARARGS,                                       \
+     "context_shapes(mean, scale, shape, out, features, stride, own, old): fills the first three"}, \
+    {"context_choose", tec_py_context_choose, METH_VARARGS,                                       \
+     "context_choose(mean, scale, shape, packed, least, row, base, raw): fills the last three"}, \
+    {"context_rescale", tec_py_context_rescale, METH_VARARGS,                                     \
+     "context_rescale(out, q, row, base, raw, offsets, step): fills out, returns the peak"}
+
+#endif
