@@ -15,7 +15,9 @@ def block_sum(x: NDArray[Any]) -> NDArray[Any]:
     _, h, w = x.shape
     n, rows, columns = block_shape(x.shape)
     if (h, w) != (rows * BLOCK, columns * BLOCK):
-        x = np.pad(x, ((0, 0), (0, rows * BLOCK - h), (0, columns * BLOCK - w)))
+        whole = np.zeros((n, rows * BLOCK, columns * BLOCK), x.dtype)
+        whole[:, :h, :w] = x
+        x = whole
     kind = np.float64 if x.dtype.kind == "f" else np.int64
     # Rows first: the inner loop then runs along memory.
     strips = np.add.reduce(x.reshape(n, rows, BLOCK, columns * BLOCK), axis=2, dtype=kind)

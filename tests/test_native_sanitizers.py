@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 CSRC = ROOT / "tec_numcodecs" / "_csrc"
 FLAGS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 RANS = ["rans_tables.c", "rans_encode.c", "rans_decode.c"]
+CONTEXT = ["context_features.c", "context_network.c", "context_rows.c"]
 # Stress program, the sources of the core that it needs, its arguments, further compiler flags.
 CASES = {
     "rans": ("rans_stress.c", RANS, ["2000", "1"], []),
@@ -25,7 +26,10 @@ CASES = {
         "exact_stress.c", ["exact.c", "words.c"], ["100"],
         ["-ffp-contract=off", "-DTEC_WORDS_PORTABLE", "-lm"],
     ),
-    # As on a compiler that has no product of 128 bits.
+    "context": ("context_stress.c", CONTEXT, ["300"], ["-ffp-contract=off"]),
+    "context-portable": (
+        "context_stress.c", CONTEXT, ["100"], ["-ffp-contract=off", "-DTEC_CONTEXT_PORTABLE"],
+    ),
     "transform": ("transform_stress.c", ["lifting.c", "klt.c"], ["60"], []),
     # As on a compiler that has no product of 128 bits.
     "rans-portable": ("rans_stress.c", RANS, ["500", "2"], ["-DTEC_RANS_NO_WIDE"]),

@@ -51,17 +51,15 @@ class Perceptron:
 
     def __init__(self, arrays: Arrays, name: str) -> None:
         parts = [_read(arrays, f"{name}.{part}") for part in ("component", "phase", "rate")]
-        self._component, self._phase, self._rate = parts
+        self._component, self._phase, self._rate = map(_whole_panels, parts)
         reach = sum(np.abs(part.astype(np.float64)).max(axis=0) for part in parts)
         self._first = _Layer(arrays, f"{name}.first", FEATURE_MAX, FEATURE_BITS, reach)
-        self._second_bias = _read(arrays, f"{name}.second.bias")
+        second, out = (_read(arrays, f"{name}.{part}.bias") for part in ("second", "out"))
         self._second = _Layer(
-            arrays, f"{name}.second", ACTIVATION_MAX, ACTIVATION_BITS, np.abs(self._second_bias)
+            arrays, f"{name}.second", ACTIVATION_MAX, ACTIVATION_BITS, np.abs(second)
         )
-        self._out_bias = _read(arrays, f"{name}.out.bias")
-        self._out = _Layer(
-            arrays, f"{name}.out", ACTIVATION_MAX, ACTIVATION_BITS, np.abs(self._out_bias)
-        )
+        self._out = _Layer(arrays, f"{name}.out", ACTIVATION_MAX, ACTIVATION_BITS, np.abs(out))
+        self._second_bias, self._out_bias = _whole_panels(second), _whole_panels(out)
 
     def __call__(
         self, features: NDArray[np.int16], component: int, rate: int, phase: int
@@ -77,15 +75,15 @@ class Perceptron:
         bias += self._phase[phase]
         c = native()
         if c is None:
-            hidden = _activate(_product(features, self._first.scaled) + bias)
-            hidden = _activate(_product(hidden, self._second.scaled) + self._second_bias)
-            return _product(hidden, self._out.scaled) + self._out_bias
-        layers = (self._first, self._second, self._out)
-        widths = (features.shape[1], *(len(layer.scale) for layer in layers))
-        out = np.empty((len(features), widths[-1]), np.float32)
-        biases = (bias, self._second_bias, self._out_bias)
-        given = (layer.packed(own) for layer, own in zip(layers, biases, strict=True))
-        c.context_network(out, features, len(features), widths, *given)
+            hidden = _activate(self._first(features, bias))
+            hidden = _activate(self._second(hidden, self._second_bias))
+            return self._out(hidden, self._out_bias)
+        widths = (features.shape[1], self._first.outputs, self._second.outputs, self._out.outputs)
+        out = np.empty((len(features), self._out.outputs), np.float32)
+        c.context_network(
+            out, features, len(features), widths, (*self._first.packed, bias),
+            (*self._second.packed, self._second_bias), (*self._out.packed, self._out_bias),
+        )  # fmt: skip
         return out
 
 
@@ -95,38 +93,39 @@ class _Layer:
     def __init__(
         self, arrays: Arrays, name: str, peak: int, bits: int, bias: NDArray[np.floating]
     ) -> None:
-        self._whole, shift = _read(arrays, name), _read(arrays, f"{name}.shift")
-        #: What products of whole numbers are multiplied by to be in units of 1/512, (outputs,).
-        self.scale = np.exp2(SUM_BITS - bits - shift).astype(np.float32)
+        self._weights, shift = _read(arrays, name), _read(arrays, f"{name}.shift")
+        # What products of whole numbers are multiplied by to be in units of 1/512, (outputs,).
+        self._scale = np.exp2(SUM_BITS - bits - shift).astype(np.float32)
+        self.outputs = len(self._scale)
         # Finer units than those of the biases, if weights are small; 16 for what rounding adds.
         finest = np.exp2(np.maximum(bits + shift - SUM_BITS, 0.0))
-        sums = np.abs(self.scaled.astype(np.float64)).sum(axis=0) * peak
+        sums = np.abs(self._scaled.astype(np.float64)).sum(axis=0) * peak
         if float(((sums + bias + 16) * finest).max()) >= LIMIT:
             raise WeightsError(f"sums of layer {name} can exceed 2^24", fix="train it again")
 
+    def __call__(self, x: NDArray[Any], bias: Float32Array) -> Float32Array:
+        """Sums in units of 1/512: (P, inputs) -> (P, outputs). Twin of what is done in C."""
+        return _product(x, self._scaled) + bias[: self.outputs]
+
     @cached_property
-    def scaled(self) -> Float32Array:
+    def _scaled(self) -> Float32Array:
         """Weights whose products are in units of 1/512, (inputs, outputs)."""
-        return np.ascontiguousarray(self._whole * self.scale)
-
-    def packed(self, bias: Float32Array) -> tuple[NDArray[np.int16], Float32Array, Float32Array]:
-        """Weights, scales and biases as C takes them: 16 outputs a panel, zeros at the end."""
-        weights, scale = self._panels
-        wide = np.zeros_like(scale)
-        wide[: len(bias)] = bias
-        return weights, scale, wide
+        return np.ascontiguousarray(self._weights * self._scale)
 
     @cached_property
-    def _panels(self) -> tuple[NDArray[np.int16], Float32Array]:
-        """Weights (panels, pairs of inputs, 16, 2) and scales (16 panels,)."""
-        inputs, outputs = self._whole.shape
-        pairs, panels = -(-inputs // 2), -(-outputs // _PANEL)
-        even = np.zeros((2 * pairs, _PANEL * panels), np.int16)
-        even[:inputs, :outputs] = self._whole
-        scale = np.zeros(_PANEL * panels, np.float32)
-        scale[:outputs] = self.scale
-        weights = even.reshape(pairs, 2, panels, _PANEL).transpose(2, 0, 3, 1)
-        return np.ascontiguousarray(weights), scale
+    def packed(self) -> tuple[NDArray[np.int16], Float32Array]:
+        """Weights (panels, pairs of inputs, 16, 2) and scales (16 panels,) as C takes them."""
+        inputs, outputs = self._weights.shape
+        even = np.zeros((inputs + inputs % 2, outputs), np.int16)
+        even[:inputs] = self._weights
+        panels = _whole_panels(even)  # (2 pairs, 16 panels)
+        weights = panels.reshape(len(even) // 2, 2, -1, _PANEL).transpose(2, 0, 3, 1)
+        return np.ascontiguousarray(weights), _whole_panels(self._scale)
+
+
+def _whole_panels(x: NDArray[Any]) -> NDArray[Any]:
+    """Zeros at the end of the last axis up to a multiple of 16."""
+    return np.pad(x, [*([(0, 0)] * (x.ndim - 1)), (0, -x.shape[-1] % _PANEL)])
 
 
 def _product(rows: NDArray[Any], weights: Float32Array) -> Float32Array:
