@@ -14,7 +14,6 @@ set_options(threads=1)
 from __future__ import annotations
 
 import difflib
-import operator
 import os
 import re
 import threading
@@ -23,6 +22,9 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
+import numpy as np
+
+from tec_numcodecs.arguments import shown, whole
 from tec_numcodecs.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -141,6 +143,8 @@ class _Layer:
 
 
 _DEFAULTS = Options()
+_MOST = (1 << 31) - 1  # what an int of C holds
+_MOST_BYTES = (1 << 63) - 1
 _KEYS = tuple(field.name for field in fields(Options))
 _lock = threading.Lock()
 _layers: tuple[_Layer, ...] = ()
@@ -200,7 +204,11 @@ def _parse(key: str, value: object, label: str | None = None) -> str | int | boo
     try:
         return parser(value)
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{label or key} = {value!r}", allowed=allowed) from error
+        raise InvalidInput(
+            f"{label or key} = {shown(value)}",
+            allowed=allowed,
+            fix=f"the default is {getattr(_DEFAULTS, key)!r}",
+        ) from error
 
 
 def _parse_device(value: object) -> str:
@@ -211,25 +219,18 @@ def _parse_device(value: object) -> str:
     return value
 
 
-def _parse_count(value: object) -> int:
-    if isinstance(value, bool):
-        raise TypeError
-    count = int(value) if isinstance(value, str) else operator.index(value)  # type: ignore[arg-type]
-    if count < 1:
-        raise ValueError
-    return count
+def _parse_whole(low: int, high: int) -> Callable[[object], int]:
+    """Return a parser of whole numbers, which environment variables hold as text."""
 
+    def parse(value: object) -> int:
+        return whole("", int(value) if isinstance(value, str) else value, low, high)
 
-def _parse_quality(value: object) -> int:
-    quality = value if value in (0, "0") else _parse_count(value)
-    if int(quality) > 16:
-        raise ValueError
-    return int(quality)
+    return parse
 
 
 def _parse_switch(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
     if isinstance(value, str) and value.lower() in ("1", "true", "0", "false"):
         return value.lower() in ("1", "true")
     raise ValueError
@@ -238,10 +239,10 @@ def _parse_switch(value: object) -> bool:
 _PARSERS: Mapping[str, tuple[Callable[[object], str | int | bool], str]] = MappingProxyType(
     {
         "device": (_parse_device, "'cpu', 'cuda', 'cuda:0', ..."),
-        "threads": (_parse_count, "a whole number >= 1"),
-        "batch_size": (_parse_count, "a whole number >= 1"),
-        "max_chunk_bytes": (_parse_count, "a whole number >= 1"),
-        "quality": (_parse_quality, "0 (all that is stored) or 1 to 16"),
+        "threads": (_parse_whole(1, _MOST), f"a whole number >= 1, up to {_MOST}"),
+        "batch_size": (_parse_whole(1, _MOST), f"a whole number >= 1, up to {_MOST}"),
+        "max_chunk_bytes": (_parse_whole(1, _MOST_BYTES), "a whole number >= 1, below 2^63"),
+        "quality": (_parse_whole(0, 16), "0 (all that is stored) or 1 to 16"),
         "progress": (_parse_switch, "True or False (1 or 0 in the environment)"),
     }
 )

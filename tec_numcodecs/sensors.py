@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from tec_numcodecs.arguments import shown
 from tec_numcodecs.errors import InvalidInput, UnsupportedFormat
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def get_sensor(name_or_id: str | int | Sensor) -> Sensor:
         if name_or_id in _BY_ID:
             return _BY_ID[name_or_id]
         raise UnsupportedFormat(
-            f"sensor number {name_or_id}",
+            f"sensor number {shown(name_or_id)}",
             allowed=", ".join(f"{s.id} ({s.name})" for s in SENSORS),
             fix="a newer tec-xarray may know it: pip install -U tec-xarray",
         )
@@ -205,7 +206,7 @@ def get_sensor(name_or_id: str | int | Sensor) -> Sensor:
         if key in _BY_NAME:
             return _BY_NAME[key]
     raise InvalidInput(
-        f"sensor = {name_or_id!r}",
+        f"sensor = {shown(name_or_id)}",
         allowed=", ".join(repr(s.name) for s in SENSORS),
         fix="pass sensor= with one of these",
     )
@@ -229,9 +230,9 @@ def _why_not(name: object) -> str:
     """Quote a refused name, and say what else it could have meant."""
     stem = _SUFFIX.sub("", name.strip().lower()) if isinstance(name, str) else ""
     if stem in _AMBIGUOUS:
-        return f"{name!r} (fits {', '.join(_AMBIGUOUS[stem])})"
+        return f"{shown(name)} (fits {', '.join(_AMBIGUOUS[stem])})"
     band = _esa_name(name)
-    return f"{name!r} ({band})" if stem in _ALIASES else repr(name)
+    return f"{shown(name)} ({band})" if stem in _ALIASES else shown(name)
 
 
 SENTINEL_2_L2A = Sensor(

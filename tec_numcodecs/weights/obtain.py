@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tec_numcodecs.arguments import shown
 from tec_numcodecs.errors import InvalidInput, WeightsError
 from tec_numcodecs.sensors import Sensor
 from tec_numcodecs.weights import hub, registry
@@ -79,7 +80,7 @@ def choose(
         named = registry.resolve(weights, model)
         _check_published(named, model, sensor, lam)
         return Choice(named, lam)
-    name = os.fspath(weights)
+    name = _name(weights)
     if name in (hub.PUBLISHED, LR_ONLY):
         place = hub.published(
             model, lam, sensor=sensor.name, nearest=nearest, lr_only=name == LR_ONLY
@@ -87,14 +88,35 @@ def choose(
         return _frozen(place, sensor) or _published(place, hub.fetch(place), sensor)
     if name in registry.bundled():
         return Choice(registry.resolve(name, model), lam)
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path, kind = _on_disk(name)
+    if kind == "directory":
         place = hub.published(model, lam, sensor=sensor.name, nearest=nearest)
         return _published(place, _inside(path, place), sensor)
-    if path.is_file():
+    if kind == "file":
         return _from_file(path, model, sensor, lam)
-    raise InvalidInput(
-        f"weights={name!r}",
+    raise _unknown(name)
+
+
+def _name(weights: object) -> str:
+    """Return a name or a path as text, and refuse whatever is neither."""
+    name = os.fspath(weights) if isinstance(weights, os.PathLike) else weights
+    if not isinstance(name, str) or not name:
+        raise _unknown(weights)
+    return name
+
+
+def _on_disk(name: str) -> tuple[Path, str]:
+    """Return the path of a name, and whether it is a directory, a file, or nothing."""
+    try:
+        path = Path(name).expanduser()
+        return path, "directory" if path.is_dir() else "file" if path.is_file() else ""
+    except (OSError, ValueError, RuntimeError):  # too long, a null byte, nobody's home
+        return Path(), ""
+
+
+def _unknown(weights: object) -> InvalidInput:
+    return InvalidInput(
+        f"weights={shown(weights)}",
         allowed=f"'mini', {hub.PUBLISHED!r}, {LR_ONLY!r}, the path of a checkpoint, or of a "
         "directory with published ones",
         fix="leave weights out for the default, 'mini'",
@@ -105,7 +127,7 @@ def any_rate(weights: Weights) -> bool:
     """Tell whether weights serve any rate, so that `lam` must be chosen; files decide their own."""
     if isinstance(weights, (WeightsId, Mapping)):
         return registry.resolve(weights, "").family == "mini"
-    return os.fspath(weights) in registry.bundled()
+    return _name(weights) in registry.bundled()
 
 
 def obtain(weights: WeightsId) -> Path:

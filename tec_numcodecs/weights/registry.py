@@ -21,6 +21,7 @@ from typing import Any
 
 import safetensors
 
+from tec_numcodecs.arguments import shown
 from tec_numcodecs.errors import InvalidInput, WeightsError
 
 FROZEN_KEY = "tec"  # the one metadata key of a frozen checkpoint: two would come in any order
@@ -87,7 +88,7 @@ def resolve(weights: str | WeightsId | Mapping[str, Any], model: str) -> Weights
         If there is no such family, or no such model in it.
     """
     if isinstance(weights, WeightsId):
-        return weights
+        return _from_json(weights.to_json())
     if isinstance(weights, Mapping):
         return _from_json(weights)
     family = bundled().get(weights)
@@ -165,7 +166,7 @@ def _from_json(weights: Mapping[str, Any]) -> WeightsId:
     name, digest = weights.get("id"), weights.get("sha256")
     if not isinstance(name, str) or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise InvalidInput(
-            f"weights={dict(weights)!r}",
+            f"weights={shown(dict(weights))}",
             allowed="{'id': name, 'sha256': 64 hexadecimal digits}",
             fix="the metadata of the array is damaged, or written by hand",
         )

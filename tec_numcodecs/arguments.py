@@ -1,0 +1,191 @@
+"""Arguments as people give them: numbers, switches, names; checked here, refused in our words.
+
+Whatever is a number for Python or NumPy is one here, but a bool is none, and neither is text.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from tec_numcodecs.errors import InvalidInput
+
+_MOST_SHOWN = 80  # characters of a value in a message
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: short, on one line, whatever its repr does."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001 (a number of 5,000 digits has no repr, others' may do anything)
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
+
+
+def as_number(value: object) -> float | None:
+    """Return a number as a float, maybe NaN or infinite; None if it is no number.
+
+    Parameters
+    ----------
+    value : object
+        Numbers are Python's, NumPy's, fractions, decimals, and arrays without axes that hold one.
+    """
+    value = _scalar(value)
+    if not isinstance(value, Real | Decimal):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    except ValueError:  # a signalling NaN
+        return None
+
+
+def number(name: str, value: object) -> float:
+    """Check a finite number.
+
+    Raises
+    ------
+    InvalidInput
+        It is none.
+    """
+    found = as_number(value)
+    if found is None or not math.isfinite(found):
+        raise InvalidInput(
+            f"{name}={shown(value)}",
+            allowed="a finite number",
+            fix=f"pass {name} as a plain number, or leave it out",
+        )
+    return found
+
+
+def whole(name: str, value: object, low: int, high: int | None = None) -> int:
+    """Check a whole number between two others, both included.
+
+    Raises
+    ------
+    InvalidInput
+        It is none, or outside.
+    """
+    try:
+        found = operator.index(_scalar(value))  # type: ignore[arg-type]
+    except TypeError:
+        found = low - 1
+    if found < low or (high is not None and found > high):
+        raise InvalidInput(
+            f"{name}={shown(value)}",
+            allowed=f"whole numbers from {low}" + ("" if high is None else f" to {high}"),
+            fix=f"pass {name}={low}, for example, or leave it out",
+        )
+    return found
+
+
+def switch(name: str, value: object) -> bool:
+    """Check a bool, Python's or NumPy's.
+
+    Raises
+    ------
+    InvalidInput
+        It is none.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidInput(
+            f"{name}={shown(value)}",
+            allowed="True or False",
+            fix=f"pass {name}=True, or leave it out",
+        )
+    return bool(value)
+
+
+def choice(name: str, value: object, allowed: Collection[str], fix: str | None = None) -> str:
+    """Check a word out of several.
+
+    Raises
+    ------
+    InvalidInput
+        It is another.
+    """
+    if not isinstance(value, str) or value not in allowed:
+        words = [repr(word) for word in allowed]
+        raise InvalidInput(
+            f"{name}={shown(value)}",
+            allowed=", ".join(words),
+            fix=fix or f"pass {name}={words[0]}, for example",
+        )
+    return str(value)
+
+
+def text(name: str, value: object, example: str) -> str:
+    """Check text that is not empty.
+
+    Raises
+    ------
+    InvalidInput
+        It is empty, or no text.
+    """
+    if not isinstance(value, str) or not value:
+        raise InvalidInput(
+            f"{name}={shown(value)}",
+            allowed="text that is not empty",
+            fix=f"pass {name}={example!r}, for example, or leave it out",
+        )
+    return str(value)
+
+
+def mapping(name: str, value: object, example: str) -> dict[str, Any]:
+    """Check a dict with names for keys.
+
+    Raises
+    ------
+    InvalidInput
+        It is none.
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise InvalidInput(
+            f"{name}={shown(value)}",
+            allowed="a dict with text for keys",
+            fix=f"pass {name}={example}, for example, or leave it out",
+        )
+    return dict(value)
+
+
+def sequence(name: str, value: object, of: str, example: str) -> list[Any]:
+    """Check a list, or whatever else has an order.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+    of : str
+        What it is a list of, in the plural.
+    example : str
+
+    Raises
+    ------
+    InvalidInput
+        It is a single value, text, or has no order.
+    """
+    unordered = isinstance(value, str | bytes | bytearray | AbstractSet | Mapping)
+    flat = getattr(value, "ndim", 1) == 0
+    if unordered or flat or not isinstance(value, Iterable):
+        raise InvalidInput(
+            f"{name}={shown(value)}", allowed=f"a list of {of}", fix=f"pass {name}={example}"
+        )
+    return list(value)
+
+
+def _scalar(value: object) -> object:
+    """Take a value out of an array without axes; None for what is a number by name only."""
+    if getattr(value, "ndim", None) == 0 and not isinstance(value, np.generic):
+        try:
+            value = np.asarray(value)[()]
+        except (TypeError, ValueError, RuntimeError):  # a tensor on another device, say
+            return None
+    return None if isinstance(value, bool | np.bool_ | np.timedelta64) else value
