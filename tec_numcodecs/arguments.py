@@ -5,6 +5,7 @@ Whatever is a number for Python or NumPy is one here, but a bool is none, and ne
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
 from collections.abc import Collection, Iterable, Mapping
@@ -38,12 +39,12 @@ def as_number(value: object) -> float | None:
         Numbers are Python's, NumPy's, fractions, decimals, and arrays without axes that hold one.
     """
     value = _scalar(value)
-    if not isinstance(value, Real | Decimal):
+    if not isinstance(value, int | float | Real | Decimal):
         return None
     try:
         return float(value)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf
+        return math.inf  # of either sign: no finite number
     except ValueError:  # a signalling NaN
         return None
 
@@ -61,6 +62,24 @@ def number(name: str, value: object) -> float:
         raise InvalidInput(
             f"{name}={shown(value)}",
             allowed="a finite number",
+            fix=f"pass {name} as a plain number, or leave it out",
+        )
+    return found
+
+
+def positive(name: str, value: object, most: float = math.inf) -> float:
+    """Check a finite number above 0.
+
+    Raises
+    ------
+    InvalidInput
+        It is none, or more than the most that makes sense.
+    """
+    found = as_number(value)
+    if found is None or not 0 < found < math.inf or found > most:
+        raise InvalidInput(
+            f"{name} = {shown(value)}",
+            allowed="a number > 0" + ("" if math.isinf(most) else f", up to {most:g}"),
             fix=f"pass {name} as a plain number, or leave it out",
         )
     return found
@@ -123,17 +142,17 @@ def choice(name: str, value: object, allowed: Collection[str], fix: str | None =
 
 
 def text(name: str, value: object, example: str) -> str:
-    """Check text that is not empty.
+    """Check text that is not empty, and can be printed.
 
     Raises
     ------
     InvalidInput
         It is empty, or no text.
     """
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not value.isprintable():
         raise InvalidInput(
             f"{name}={shown(value)}",
-            allowed="text that is not empty",
+            allowed="printable text that is not empty",
             fix=f"pass {name}={example!r}, for example, or leave it out",
         )
     return str(value)
@@ -154,6 +173,24 @@ def mapping(name: str, value: object, example: str) -> dict[str, Any]:
             fix=f"pass {name}={example}, for example, or leave it out",
         )
     return dict(value)
+
+
+def known(given: Iterable[str], allowed: Collection[str], of: str) -> None:
+    """Check the names of settings that are passed on.
+
+    Raises
+    ------
+    InvalidInput
+        One of them is none.
+    """
+    unknown = [name for name in given if name not in allowed]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], allowed, n=1)
+        raise InvalidInput(
+            f"the setting {', '.join(map(repr, unknown))} of {of}",
+            allowed=", ".join(allowed) or "none there",
+            fix=f"did you mean {close[0]!r}?" if close else "leave it out",
+        )
 
 
 def sequence(name: str, value: object, of: str, example: str) -> list[Any]:

@@ -66,6 +66,7 @@ def append(
     TecError
         Blocks failed. The archive is as it was; the same call once more finishes the work.
     """
+    how = How(retries, resources, progress)
     place = Place.of(store, group, storage_options)
     archive = Archive.open(place, "r+")
     if archive.pending is not None:
@@ -97,7 +98,6 @@ def append(
         # It takes nothing behind the end, and shows nothing before the commit.
         list(_grow(archive, marked, values, stop))
     jobs = list(archive.jobs(stop, first, lossless_tail=True, tail=tail))
-    how = How(retries, resources, progress)
     go(archive, marked, jobs, journal, how, origin=(first, 0, 0), label="append")
     _commit(archive, marked, values, first, stop)
     _remove(archive.array, tail)

@@ -10,9 +10,10 @@ from zarr.abc.store import Store
 from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from tec_numcodecs.arguments import switch
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
 from tec_xarray._journal import Journal, has_journal
-from tec_xarray._place import Place, block_key, digest
+from tec_xarray._place import Place, block_key, check_store, digest
 from tec_xarray._progress import Meter
 from tec_xarray._store import Target, open_store
 
@@ -58,6 +59,9 @@ def copy(
     CorruptChunk
         A block is not what was written. The target is not complete then.
     """
+    if progress is not None:
+        switch("progress", progress)
+    check_store(target)
     there = Place.of(source, group, storage_options)
     here = Target(target, group, 3, "w-", None, target_storage_options)
     zipped = isinstance(target, zarr.storage.ZipStore)
@@ -103,6 +107,8 @@ def _store_of(target: Any, options: dict[str, Any] | None) -> Store:
         return target
     if isinstance(target, str) and "://" in target:
         return zarr.storage.FsspecStore.from_url(target, storage_options=options)
+    if isinstance(target, dict):
+        return zarr.storage.MemoryStore(target)
     return zarr.storage.LocalStore(target)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import xarray as xr
 
+from tec_numcodecs.arguments import mapping, sequence, shown, text
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.sensors import SENSORS, Sensor, get_sensor
 from tec_xarray._memo import LAYOUT
@@ -86,14 +87,20 @@ def find_source(
     dataset: xr.Dataset,
     *,
     bands: Sequence[str] | Mapping[str, str] | None,
-    sensor: str | None,
+    sensor: str | Sensor | None,
     variable: str | None,
 ) -> Source:
     """Find the bands of a dataset; see `tec_xarray.layout.to_cube`."""
-    if isinstance(bands, str):
-        raise InvalidInput(f"bands = {bands!r}", allowed="a list", fix=f"pass [{bands!r}]")
-    if bands is not None and not isinstance(bands, Iterable):
-        raise InvalidInput(f"bands = {bands!r}", allowed="a list of names, or a dict")
+    if isinstance(bands, Mapping):
+        bands = mapping("bands", bands, "{'my_red': 'B04'}")
+    elif bands is not None:
+        bands = sequence("bands", bands, "names, or a dict", "['B04', 'B03']")
+        for name in bands:
+            text("a name in bands", name, "B04")
+    if sensor is not None and not isinstance(sensor, Sensor):
+        text("sensor", sensor, SENSORS[0].name)
+    if variable is not None:
+        text("variable", variable, "reflectance")
     cubes = [str(n) for n, a in dataset.data_vars.items() if LAYOUT in a.attrs]
     if len(cubes) == 1 and variable in (None, cubes[0]):
         axes = find_axes(dataset[cubes[0]])
@@ -177,7 +184,9 @@ def _one_variable(dataset: xr.Dataset, variable: str | None) -> str | None:
     if variable is not None:
         if variable not in dataset.data_vars:
             raise InvalidInput(
-                f"variable = {variable!r}", allowed=", ".join(map(str, dataset.data_vars))
+                f"variable = {shown(variable)}",
+                allowed=", ".join(map(str, dataset.data_vars)),
+                fix="pass variable= with one of these, or leave it out",
             )
         return variable
     images = [str(n) for n, a in dataset.data_vars.items() if _is_image(a)]
@@ -196,7 +205,9 @@ def _one_variable(dataset: xr.Dataset, variable: str | None) -> str | None:
 
 
 def _from_axis(
-    array: xr.DataArray, bands: Sequence[str] | Mapping[str, str] | None, sensor: str | None
+    array: xr.DataArray,
+    bands: Sequence[str] | Mapping[str, str] | None,
+    sensor: str | Sensor | None,
 ) -> Source:
     """Name the positions of a band axis."""
     axis = find_axes(array).band
@@ -245,7 +256,9 @@ def _check_agreement(labels: Sequence[str], names: Sequence[str]) -> None:
 
 
 def _from_names(
-    dataset: xr.Dataset, bands: Sequence[str] | Mapping[str, str] | None, sensor: str | None
+    dataset: xr.Dataset,
+    bands: Sequence[str] | Mapping[str, str] | None,
+    sensor: str | Sensor | None,
 ) -> Source:
     """Take the variables that are called like bands, or the ones asked for."""
     known = {str(n): _band_names(str(n)) for n in dataset.data_vars}
@@ -299,7 +312,9 @@ def _check_alike(dataset: xr.Dataset, variables: Sequence[str]) -> None:
             )
 
 
-def _canonical(names: Sequence[str], sensor: str | None) -> tuple[list[str], list[str]]:
+def _canonical(
+    names: Sequence[str], sensor: str | Sensor | None
+) -> tuple[list[str], list[str]]:
     """Return canonical and common names; L1C stands in for "any", as it has all bands."""
     known = get_sensor(sensor or "sentinel-2-l1c")
     places = known.indices(names)

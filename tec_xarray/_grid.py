@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
 import xarray as xr
 
+from tec_numcodecs.arguments import sequence, shown, whole
+from tec_numcodecs.container import MAX_LENGTH
 from tec_numcodecs.errors import InvalidInput
 
 Shape: TypeAlias = "Sequence[int] | Mapping[str, int]"
@@ -54,15 +55,17 @@ def grid_of(
             f"chunks = {chunk}", allowed=f"all {C} bands in a chunk", fix=f"pass {C} for the bands"
         )
     if zarr_format == 2:
-        if shards not in (None, False):
-            raise InvalidInput(f"shards = {shards}", allowed="None in format 2")
+        if not (shards is None or shards is False):
+            raise InvalidInput(
+                f"shards = {shown(shards)}", allowed="None in format 2", fix="leave shards out"
+            )
         return Grid(chunk, None)
     if shards is False:
         return Grid(chunk, None)
     # No larger than the data: a reader of one pixel reads the index of a whole shard.
     room = (chunk[0], C, *(min(-(-n // c), max(SHARD // c, 1)) * c
                            for n, c in zip((H, W), chunk[2:], strict=True)))  # fmt: skip
-    shard = room if shards in (None, True) else _shape("shards", shards, cube, room)
+    shard = room if shards is None or shards is True else _shape("shards", shards, cube, room)
     if any(s % c for s, c in zip(shard, chunk, strict=True)):
         raise InvalidInput(
             f"shards = {shard} over chunks = {chunk}", allowed="whole multiples of the chunks"
@@ -80,13 +83,16 @@ def _shape(
             raise InvalidInput(f"{label} along {', '.join(unknown)}", allowed=", ".join(dims))
         values = [given.get(dim, size) for dim, size in zip(dims, default, strict=True)]
     else:
-        values = list(given) if isinstance(given, Sequence) else [given]
-    sizes = [cube.shape[i] if v == -1 and i < 4 else v for i, v in enumerate(values)]
-    good = [isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in sizes]
-    if len(sizes) != 4 or not all(good):
+        values = given
+    try:
+        items = sequence(label, values, "four numbers", str(default))
+        sizes = [whole(label, item, -1, MAX_LENGTH) for item in items]
+    except InvalidInput:
+        sizes = []
+    if len(sizes) != 4 or 0 in sizes:
         raise InvalidInput(
-            f"{label} = {given!r}",
+            f"{label} = {shown(given)}",
             allowed=f"four numbers > 0, for {', '.join(dims)}, or a dict of some",
             fix=f"for example {label}={default}",
         )
-    return tuple(int(n) for n in sizes)
+    return tuple(n if v == -1 else v for n, v in zip(cube.shape, sizes, strict=True))

@@ -8,12 +8,12 @@ is asked for.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from tec_numcodecs.arguments import as_number, choice, number, shown
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.pixels import DN_LIMIT
 from tec_xarray._memo import LAYOUT, read_memo
@@ -82,10 +82,10 @@ def judge(
         The dtype is not stored, the values contradict what was stated, or nothing decides.
     """
     _check_dtype(cube)
-    scale = None if scale is None else _number("scale", scale)
-    offset = None if offset is None else _number("offset", offset)
-    if units not in (None, "dn", "reflectance"):
-        raise InvalidInput(f"units = {units!r}", allowed="'dn' or 'reflectance'")
+    scale = None if scale is None else number("scale", scale)
+    offset = None if offset is None else number("offset", offset)
+    if units is not None:
+        choice("units", units, ("dn", "reflectance"))
     fill = _nodata(cube, source, nodata)
     integer = cube.dtype.kind in "iu"
     sample = np.zeros(0, np.float32) if integer else _sample(cube, fill)
@@ -131,16 +131,6 @@ def _check_dtype(cube: xr.DataArray) -> None:
     raise InvalidInput(f"{cube.name!r} has dtype {cube.dtype}", allowed=", ".join(DTYPES), fix=fix)
 
 
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if isinstance(value, bool) or not np.isfinite(number):
-        raise InvalidInput(f"{name} = {value!r}", allowed="a finite number")
-    return number
-
-
 def _nodata(
     cube: xr.DataArray, source: xr.Dataset, nodata: int | float | str | None
 ) -> int | float | str | None:
@@ -152,25 +142,24 @@ def _nodata(
         nodata = _stated_nodata(cube, source)
         if nodata is None:  # Sentinel-2 says 0 everywhere; nothing is lost where 0 is data
             nodata = 0 if integer else "NaN"
-    if isinstance(nodata, str) and nodata.lower() == "nan":
-        nodata = float("nan")
-    try:
-        number = float(nodata)
-    except (TypeError, ValueError):
-        number = float("inf")
+    spelt = isinstance(nodata, str) and nodata.lower() == "nan"
+    value = np.nan if spelt else as_number(nodata)
     if integer:
         limits = np.iinfo(cube.dtype)
-        fits = number == round(number) if np.isfinite(number) else False
-        if not fits or not limits.min <= number <= limits.max:
+        if value is None or not value.is_integer() or not limits.min <= value <= limits.max:
             raise InvalidInput(
-                f"nodata = {nodata} for {cube.dtype} data",
+                f"nodata = {shown(nodata)} for {cube.dtype} data",
                 allowed=f"an integer from {limits.min} to {limits.max}, 'auto' or None",
                 fix="pass nodata= with the value that marks missing samples",
             )
-        return int(number)
-    if np.isinf(number):
-        raise InvalidInput(f"nodata = {nodata!r}", allowed="a number, 'NaN', 'auto' or None")
-    return "NaN" if np.isnan(number) else number
+        return int(value)
+    if value is None or np.isinf(value):
+        raise InvalidInput(
+            f"nodata = {shown(nodata)}",
+            allowed="a finite number, 'NaN', 'auto' or None",
+            fix="pass nodata= with the value that marks missing samples",
+        )
+    return "NaN" if np.isnan(value) else value
 
 
 def _stated_nodata(cube: xr.DataArray, source: xr.Dataset) -> float | None:
@@ -187,8 +176,8 @@ def _stated_nodata(cube: xr.DataArray, source: xr.Dataset) -> float | None:
     for attrs in (*own, *encodings):
         for key in _FILL_KEYS:
             value = attrs.get(key)
-            if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-                said[repr(float(value))] = float(value)
+            if (found := as_number(value)) is not None:
+                said[repr(found)] = found
     if len(said) > 1:
         raise InvalidInput(
             f"several nodata values in the attributes: {', '.join(said)}",
@@ -213,8 +202,8 @@ def _cf_scale(cube: xr.DataArray) -> tuple[float, float]:
         )
     if "scale_factor" not in cube.attrs:
         return 1.0, 0.0
-    factor = _number("scale_factor", cube.attrs["scale_factor"])
-    shift = _number("add_offset", cube.attrs.get("add_offset", 0.0))
+    factor = number("scale_factor", cube.attrs["scale_factor"])
+    shift = number("add_offset", cube.attrs.get("add_offset", 0.0))
     if factor <= 0:
         raise InvalidInput(f"scale_factor = {factor}", allowed="a number > 0")
     if (factor, shift) == (1.0, 0.0):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from tec_numcodecs.arguments import known
 from tec_xarray import _template
 from tec_xarray._find import find_axes, find_source
 from tec_xarray._store import configurations
@@ -16,12 +18,18 @@ if TYPE_CHECKING:
     from tec_xarray.archive import Archive
 
 
+#: What an array has for good: nobody may say otherwise of data that come later.
+_OF_THE_ARRAY = ("data", "chunks", "shards", "zarr_format")
+
+
 def mark_like(
     data: xr.Dataset | xr.DataArray, archive: Archive, settings: Mapping[str, Any]
 ) -> xr.Dataset:
     """Mark data with the settings of an archive, and refuse what does not belong into it."""
     from tec_xarray.encode import compress
 
+    taken = inspect.signature(compress).parameters
+    known(settings, [name for name in taken if name not in _OF_THE_ARRAY], "data for an archive")
     array = archive.array
     own = {key: value for key, value in archive.codec.items() if key != "bands"}
     settings = dict(settings)

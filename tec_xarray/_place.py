@@ -19,6 +19,7 @@ import zarr.errors
 import zarr.storage
 from zarr.core.sync import sync
 
+from tec_numcodecs.arguments import mapping, shown, text
 from tec_numcodecs.config import CODEC_NAME
 from tec_numcodecs.errors import InvalidInput
 
@@ -44,7 +45,9 @@ class Place:
 
     @classmethod
     def of(cls, store: Any, group: str | None, storage_options: dict[str, Any] | None) -> Place:
-        """Make paths absolute: a worker has its own working directory."""
+        """Check what a caller passed, and make paths absolute: a worker has its own directory."""
+        check_store(store)
+        check_group(group, storage_options)
         if isinstance(store, Path) or (isinstance(store, str) and "://" not in store):
             store = str(Path(store).absolute())
         return cls(store, group, storage_options)
@@ -52,7 +55,7 @@ class Place:
     @property
     def label(self) -> str:
         """What to call it in a message."""
-        return f"{self.store!s}" + (f", group {self.group!r}" if self.group else "")
+        return label_of(self.store) + (f", group {self.group!r}" if self.group else "")
 
     def path(self, *parts: str) -> str:
         """Return the path of something under the group."""
@@ -68,7 +71,7 @@ class Place:
         """
         if mode != "r" and getattr(self.store, "read_only", False):
             raise InvalidInput(
-                f"{self.store!s} is open for reading only", fix="open the store for writing"
+                f"{label_of(self.store)} is open for reading only", fix="open the store for writing"
             )
         try:
             return zarr.open_group(
@@ -80,13 +83,12 @@ class Place:
             )
         except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
             raise InvalidInput(
-                f"no Zarr group {self.path(*parts)!r} in {self.store!s}".replace(" ''", ""),
+                f"no Zarr group {self.path(*parts)!r} in {label_of(self.store)}".replace(" ''", ""),
+                allowed="a store that holds one",
                 fix="check the path, and group= if the archive lies in one",
             ) from error
-        except (TypeError, ValueError) as error:
-            raise InvalidInput(
-                f"store = {self.store!r}: {error}", allowed="a path, a URL, or a Zarr store"
-            ) from error
+        except NO_STORE as error:
+            raise no_store(self.store, error) from error
 
     def array(self, name: str, mode: Any = "r") -> AnyArray:
         """Open an array of the group."""
@@ -97,6 +99,50 @@ class Place:
                 f"no array {name!r} in {self.label}", allowed=", ".join(sorted(group.array_keys()))
             )
         return found
+
+
+_LONGEST = 255  # characters of a name
+#: What Zarr and fsspec raise where something is no store.
+NO_STORE = (TypeError, ValueError, AttributeError, ImportError, NotADirectoryError)
+
+
+def no_store(store: Any, error: Exception) -> InvalidInput:
+    """Return the error for something that cannot be opened as a store."""
+    return InvalidInput(
+        f"store = {shown(store)}: {error}",
+        allowed="a path, a URL, or a Zarr store that can be read",
+        fix="pass store='cube.zarr', for example",
+    )
+
+
+def label_of(store: Any) -> str:
+    """What to call a store in a message: a dict would be all that is in it."""
+    return shown(store) if isinstance(store, dict) else str(store)
+
+
+def check_store(store: Any) -> None:
+    """Refuse a store that is nothing, or text that names none."""
+    nameless = isinstance(store, str | Path) and not _is_name(str(store))
+    keyless = isinstance(store, dict) and not all(isinstance(key, str) for key in store)
+    if store is None or nameless or keyless:
+        raise no_store(store, ValueError("names no place"))
+
+
+def _is_name(store: str) -> bool:
+    """Whether text can name a store: not empty, and no part longer than file systems take."""
+    return bool(store) and "\0" not in store and max(map(len, store.split("/"))) <= _LONGEST
+
+
+def check_group(group: Any, storage_options: Any) -> None:
+    """Refuse a group that is no text, and options that are no dict."""
+    if group is not None and not _is_name(text("group", group, "cubes/alps")):
+        raise InvalidInput(
+            f"group={shown(group)}",
+            allowed=f"names of up to {_LONGEST} characters",
+            fix="pass a shorter one",
+        )
+    if storage_options is not None:
+        mapping("storage_options", storage_options, "{'anon': True}")
 
 
 def block_shape(array: AnyArray) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tec_numcodecs.arguments import mapping, number, switch, whole
 from tec_numcodecs.errors import TecError
 from tec_xarray._block import Job, write_block
 from tec_xarray._cluster import Watch, check_cluster, find_client
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 4  # blocks at once in one process: the codec has one thread there
 MOST_FAILURES = 20  # after which something is wrong with more than a few blocks
 GROUP = 16  # blocks, at most
+_MOST_RETRIES = 1000
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,15 @@ class How:
     retries: int = 2
     resources: Mapping[str, float] | None = None
     progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what a caller of `tec_xarray.compress` cannot have meant."""
+        object.__setattr__(self, "retries", whole("retries", self.retries, 0, _MOST_RETRIES))
+        if self.resources is not None:
+            for name, amount in mapping("resources", self.resources, "{'GPU': 1}").items():
+                number(f"resources[{name!r}]", amount)
+        if self.progress is not None:
+            switch("progress", self.progress)
 
 
 @dataclass

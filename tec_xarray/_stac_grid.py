@@ -10,11 +10,15 @@ from odc.geo import CRS, Geometry
 from odc.geo.geobox import GeoBox, GeoboxTiles
 from odc.geo.geom import bbox_union
 
+from tec_numcodecs.arguments import shown
+from tec_numcodecs.container import MAX_LENGTH
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray._stac_errors import listed
 from tec_xarray._stac_items import Scene
 
 Bins = dict[tuple[int, int, int], list[int]]
+
+GROUPINGS = ("solar_day", "time", "id")
 
 
 def output_grid(
@@ -48,7 +52,7 @@ def output_grid(
     known = [(s, grid) for s, grid in grids if grid is not None]
     if crs is None:
         crs = _shared_crs(known)
-    elif crs != "utm":
+    elif not isinstance(crs, str) or crs != "utm":
         crs = _read_crs(crs)
     if resolution is None:
         same = [abs(g.resolution.x) for _, g in known if g.crs == crs]
@@ -59,25 +63,37 @@ def output_grid(
                 fix="pass resolution=, for example 10 in metres",
             )
         resolution = min(same)
+    if area is None and crs == "utm":
+        raise InvalidInput("crs = 'utm' without an area", fix="pass bbox= or geometry=, too")
+    try:
+        grid = _grid([g for _, g in known], area, crs, resolution)
+    except (OverflowError, TypeError, ValueError) as error:  # numbers that are no grid's
+        raise _no_grid(resolution, crs, str(error)) from error
+    if not 0 < min(grid.shape) <= max(grid.shape) <= MAX_LENGTH:
+        raise _no_grid(resolution, crs, " x ".join(map(str, grid.shape)))
+    return grid
+
+
+def _grid(known: Sequence[GeoBox], area: Any, crs: Any, resolution: float) -> GeoBox:
     if area is not None:
         return GeoBox.from_geopolygon(Geometry(area, "EPSG:4326"), resolution, crs=crs)
-    if crs == "utm":
-        raise InvalidInput("crs = 'utm' without an area", fix="pass bbox= or geometry=, too")
-    boxes = (
-        (g.extent if g.crs == crs else g.footprint(crs)).boundingbox for _, g in known
-    )
+    boxes = ((g.extent if g.crs == crs else g.footprint(crs)).boundingbox for g in known)
     return GeoBox.from_bbox(bbox_union(boxes), crs=crs, resolution=resolution)
+
+
+def _no_grid(resolution: float, crs: Any, found: str) -> InvalidInput:
+    return InvalidInput(
+        f"resolution = {resolution:g} in units of {shown(crs)}, which gives {found} pixels",
+        allowed=f"a grid of up to {MAX_LENGTH:,} pixels each way",
+        fix="pass resolution=10 for metres, 0.0001 for degrees, for example",
+    )
 
 
 def group_scenes(scenes: Sequence[Scene], groupby: str, grid: GeoBox) -> list[list[Scene]]:
     """Return the items of each date, dates in order; what comes first in a date lies on top.
 
-    That is the newest processing baseline, then what was taken first.
-
-    Raises
-    ------
-    InvalidInput
-        An unknown `groupby`.
+    That is the newest processing baseline, then what was taken first. `groupby` is one of
+    `GROUPINGS`.
     """
     ((longitude, _),) = grid.extent.centroid.to_crs("EPSG:4326").points
     shift = timedelta(hours=longitude / 15)
@@ -86,8 +102,6 @@ def group_scenes(scenes: Sequence[Scene], groupby: str, grid: GeoBox) -> list[li
         "time": lambda scene: scene.taken,
         "id": lambda scene: scene.id,
     }
-    if groupby not in keys:
-        raise InvalidInput(f"groupby = {groupby!r}", allowed=", ".join(map(repr, keys)))
     groups: dict[Any, list[Scene]] = {}
     for scene in sorted(scenes, key=lambda s: (s.taken, s.id)):
         groups.setdefault(keys[groupby](scene), []).append(scene)
@@ -148,5 +162,5 @@ def _read_crs(crs: Any) -> CRS:
     except Exception as error:
         # pyproj's own class, which odc-geo passes on; whatever it is, the argument is at fault.
         raise InvalidInput(
-            f"crs = {crs!r}", allowed="'EPSG:32632', WKT, 'utm'", fix="pass one of these"
+            f"crs = {shown(crs)}", allowed="'EPSG:32632', WKT, 'utm'", fix="pass one of these"
         ) from error

@@ -10,7 +10,7 @@ import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import pystac
 import pystac.utils
@@ -20,11 +20,13 @@ import requests
 import shapely.errors
 import shapely.geometry
 
+from tec_numcodecs.arguments import mapping, number, sequence, shown, text, whole
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray._stac_errors import CatalogWarning, SourceError, listed
 
 Query: TypeAlias = Mapping[str, Mapping[str, Any]]
 
+_EXAMPLE = "{'eo:cloud_cover': {'lt': 40}}"
 _NOT_STAC = (pystac.STACError, pystac.STACTypeError, KeyError, TypeError, ValueError)
 _TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
     "eq": operator.eq,
@@ -50,6 +52,35 @@ class Wanted:
     datetime: Any
     query: Query | None
     max_items: int | None
+
+    @classmethod
+    def of(
+        cls,
+        collection: object,
+        bbox: object,
+        geometry: Any,
+        datetime: Any,
+        query: object,
+        max_items: object,
+    ) -> Self:
+        """Check the types of what a caller passed.
+
+        Raises
+        ------
+        InvalidInput
+            One of them is something else.
+        """
+        if collection is not None:
+            text("collection", collection, "sentinel-2-l2a")
+        box = None
+        if bbox is not None:
+            corners = sequence("bbox", bbox, "four numbers", "(11.0, 46.4, 11.1, 46.5)")
+            box = tuple(number("bbox", corner) for corner in corners)
+        if query is not None:
+            asked = mapping("query", query, _EXAMPLE)
+            query = {k: mapping(f"query[{k!r}]", v, "{'lt': 40}") for k, v in asked.items()}
+        most = None if max_items is None else whole("max_items", max_items, 1)
+        return cls(collection, box, geometry, datetime, query, most)  # type: ignore[arg-type]
 
     def area(self) -> Any:
         """Return the area in longitude and latitude as a shape, None for anywhere."""
@@ -97,8 +128,7 @@ def _check(wanted: Wanted) -> None:
     if wanted.bbox is not None and wanted.geometry is not None:
         raise InvalidInput("bbox and geometry", allowed="one of them")
     box = wanted.bbox
-    # The type says four, the caller may not have.
-    if box is not None and (len([*box]) != 4 or box[0] >= box[2] or box[1] >= box[3]):
+    if box is not None and not _is_box(*box):
         raise InvalidInput(
             f"bbox = {box}",
             allowed="(west, south, east, north) in degrees, west < east, south < north",
@@ -108,14 +138,15 @@ def _check(wanted: Wanted) -> None:
         wanted.area()
     except (shapely.errors.ShapelyError, AttributeError, TypeError, ValueError, KeyError) as error:
         raise InvalidInput(
-            f"geometry = {wanted.geometry!r:.80}",
+            f"geometry = {shown(wanted.geometry)}",
             allowed="GeoJSON or a shapely geometry, in longitude and latitude",
         ) from error
     try:
-        _interval(wanted.datetime)
+        if wanted.datetime is not None and _interval(wanted.datetime) in ("", ".."):
+            raise ValueError("names no time")  # noqa: TRY301 (said in our words below)
     except Exception as error:  # pystac-client raises nothing more precise
         raise InvalidInput(
-            f"datetime = {wanted.datetime!r}",
+            f"datetime = {shown(wanted.datetime)}",
             allowed="'2023-06', '2023-03/2023-10', '2023-06-01/..', or datetime objects",
         ) from error
     tests = {test for tests in (wanted.query or {}).values() for test in tests}
@@ -123,8 +154,16 @@ def _check(wanted: Wanted) -> None:
         raise InvalidInput(
             f"query with {', '.join(sorted(tests - set(_TESTS)))}",
             allowed=", ".join(_TESTS),
-            fix="for example query={'eo:cloud_cover': {'lt': 40}}",
+            fix=f"for example query={_EXAMPLE}",
         )
+
+
+def _is_box(*corners: float) -> bool:
+    """Whether these are four numbers of degrees that enclose something."""
+    if len(corners) != 4:  # the type says four, the caller may not have
+        return False
+    west, south, east, north = corners
+    return -360 <= west < east <= 360 and -90 <= south < north <= 90
 
 
 def _search(
@@ -139,14 +178,14 @@ def _search(
         )
         if not client.conforms_to("ITEM_SEARCH"):
             raise InvalidInput(
-                f"{source} is a catalog without search",
+                f"{source!s:.200} is a catalog without search",
                 allowed="a STAC API, or items",
                 fix="pass the items: open_stac(list(catalog.get_items(recursive=True)), ...)",
             )
         query = dict(wanted.query) if wanted.query else None
         if query and not client.conforms_to("QUERY"):
             warnings.warn(
-                f"{source} does not know `query`: it is asked for all items, which are filtered "
+                f"{source!s:.200} does not know `query`: it is asked for all items, which are filtered "
                 "here",
                 CatalogWarning,
                 stacklevel=4,
@@ -170,7 +209,7 @@ def _search(
         OSError,
     ) as error:
         raise SourceError(
-            f"{source}: {type(error).__name__}: {error}",
+            f"{source!s:.200}: {type(error).__name__}: {error!s:.500}",
             allowed="a STAC API that answers",
             fix="check the address and the search, or try again later",
         ) from error
@@ -183,8 +222,9 @@ def _items(source: Any) -> list[pystac.Item]:
     if isinstance(source, pystac.Item):
         return [source]
     if isinstance(source, Mapping):
-        source = source["features"] if source.get("type") == "FeatureCollection" else [source]
-    if not isinstance(source, Iterable):
+        whole_collection = source.get("type") == "FeatureCollection"
+        source = source.get("features") if whole_collection else [source]
+    if not isinstance(source, Iterable) or getattr(source, "ndim", 1) == 0:
         raise InvalidInput(
             f"{type(source).__name__}", allowed="the URL of a STAC API, or items", fix="pass a list"
         )
@@ -215,9 +255,21 @@ def _matches(item: pystac.Item, wanted: Wanted) -> bool:
         return False
     for name, tests in (wanted.query or {}).items():
         value = item.properties.get(name)
-        if value is None or not all(_TESTS[test](value, arg) for test, arg in tests.items()):
+        if value is None or not all(_holds(name, value, *test) for test in tests.items()):
             return False
     return _in_time(item, wanted.datetime)
+
+
+def _holds(name: str, value: Any, test: str, wanted: Any) -> bool:
+    """Tell whether a property of an item passes a test."""
+    try:
+        return bool(_TESTS[test](value, wanted))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"query[{name!r}] = {{{test!r}: {shown(wanted)}}}, where items have {shown(value)}",
+            allowed="what can be compared with it",
+            fix=f"for example query={_EXAMPLE}",
+        ) from error
 
 
 def _in_time(item: pystac.Item, when: Any) -> bool:

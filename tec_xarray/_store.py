@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import xarray as xr
 import zarr
 import zarr.errors
 import zarr.storage
 
+from tec_numcodecs.arguments import as_number, choice, mapping, shown, switch
 from tec_numcodecs.errors import InvalidInput, TecError
 from tec_numcodecs.options import get_options
+from tec_xarray._place import NO_STORE, check_group, check_store, label_of, no_store
 from tec_xarray.layout import cube_of
 
 if TYPE_CHECKING:
@@ -45,16 +48,28 @@ class Target:
         InvalidInput
             An unknown mode, something is there already, or there is nothing to write a region to.
         """
-        if self.mode not in ("w-", "w"):
-            raise InvalidInput(
-                f"mode = {self.mode!r}",
-                allowed="'w-' (new) or 'w' (replace)",
-                fix="to write part of an existing array, pass region=",
-            )
+        fix = "'w-' is for a new store, 'w' replaces; to write part of an array, pass region="
+        choice("mode", self.mode, ("w-", "w"), fix)
+        if self.consolidated is not None:
+            switch("consolidated", self.consolidated)
+        check_group(self.group, self.storage_options)
+        if region is not None:
+            mapping("region", region, "{'time': slice(0, 4)}")
         if self.store is None:
             if region is not None:
-                raise InvalidInput("region without store", fix="pass store=, too")
+                raise InvalidInput(
+                    "region without store",
+                    allowed="region= for an array in a store",
+                    fix="pass store=, too",
+                )
             return
+        check_store(self.store)
+        if region is not None and not region:
+            raise InvalidInput(
+                "region={}, which names no part of the array",
+                allowed="a dict of slices",
+                fix="pass region={'time': slice(0, 4)}, for example, or leave it out",
+            )
         self._check_writable()
         if isinstance(self.store, zarr.storage.ZipStore):
             raise InvalidInput(
@@ -79,7 +94,7 @@ class Target:
         """Refuse a store for reading, and a path at which no directory can be."""
         if getattr(self.store, "read_only", False):
             raise InvalidInput(
-                f"{self.store!s} is open for reading only", fix="open the store for writing"
+                f"{label_of(self.store)} is open for reading only", fix="open the store for writing"
             )
         local = isinstance(self.store, Path) or (
             isinstance(self.store, str) and "://" not in self.store
@@ -97,7 +112,7 @@ class Target:
     @property
     def label(self) -> str:
         """What to call the target in a message."""
-        return f"{self.store!s}" + (f", group {self.group!r}" if self.group else "")
+        return label_of(self.store) + (f", group {self.group!r}" if self.group else "")
 
     def exists(self) -> bool:
         """Tell whether there is a group."""
@@ -107,21 +122,15 @@ class Target:
             return False
         except zarr.errors.ContainsArrayError:
             return True
-        except (TypeError, ValueError) as error:
-            raise InvalidInput(
-                f"store = {self.store!r}: {error}",
-                allowed="a path, a URL, or a Zarr store that can be read",
-            ) from error
+        except NO_STORE as error:
+            raise no_store(self.store, error) from error
         return True
 
     def open(self) -> zarr.Group:
         """Open the group for reading."""
-        return open_group(self.store, self.group, self.storage_options)
-
-
-def open_group(store: Any, group: str | None, storage_options: dict[str, Any] | None) -> zarr.Group:
-    """Open a group so that nothing can be created."""
-    return zarr.open_group(store, path=group, mode="r", storage_options=storage_options)
+        return zarr.open_group(
+            self.store, path=self.group, mode="r", storage_options=self.storage_options
+        )
 
 
 def check_codec(cube: xr.DataArray, encoding: Mapping[str, Any], zarr_format: int) -> None:
@@ -151,15 +160,22 @@ def write(marked: xr.Dataset, target: Target, **options: Any) -> None:
         An attribute or a variable beside the cube is nothing that Zarr can hold.
     """
     _rehearse(marked, target.zarr_format)
-    with _settings():
-        marked.to_zarr(
-            target.store,
-            group=target.group,
-            zarr_format=target.zarr_format,
-            consolidated=target.consolidated,
-            storage_options=target.storage_options,
-            **{"mode": target.mode, **options},
-        )
+    try:
+        with _settings():
+            marked.to_zarr(
+                target.store,
+                group=target.group,
+                zarr_format=target.zarr_format,
+                consolidated=target.consolidated,
+                storage_options=target.storage_options,
+                **{"mode": target.mode, **options},
+            )
+    except FileExistsError as error:
+        raise InvalidInput(
+            f"{target.label} holds something that is no Zarr group",
+            allowed="a place where there is nothing yet",
+            fix="pass another path; mode='w' would delete what is there",
+        ) from error
 
 
 def _rehearse(marked: xr.Dataset, zarr_format: int) -> None:
@@ -241,8 +257,12 @@ def _check_region(cube: xr.DataArray, array: AnyArray, region: Mapping[str, slic
         raise InvalidInput(f"region along {', '.join(unknown)}", allowed=", ".join(dims))
     for dim, size, whole, step in zip(dims, cube.shape, array.shape, block, strict=True):
         part: Any = region.get(dim, slice(0, whole))
-        if not isinstance(part, slice) or part.step not in (None, 1):
-            raise InvalidInput(f"region[{dim!r}] = {part!r}", allowed="a slice of step 1")
+        if not _is_plain(part):
+            raise InvalidInput(
+                f"region[{dim!r}] = {shown(part)}",
+                allowed="a slice of step 1",
+                fix=f"pass region={{{dim!r}: slice(0, {step})}}, for example",
+            )
         start, stop, _ = part.indices(whole)
         if stop - start != size:
             raise InvalidInput(
@@ -256,6 +276,14 @@ def _check_region(cube: xr.DataArray, array: AnyArray, region: Mapping[str, slic
                 fix="a partial write would compress the rest of the block a second time: write "
                 "whole blocks",
             )
+
+
+def _is_plain(part: Any) -> bool:
+    """Whether this is a slice between whole numbers, of step 1."""
+    if not isinstance(part, slice):
+        return False
+    ends = all(end is None or isinstance(end, int | np.integer) for end in (part.start, part.stop))
+    return ends and (part.step is None or as_number(part.step) == 1)
 
 
 def _check_same(marked: xr.Dataset, array: AnyArray, target: Target) -> None:

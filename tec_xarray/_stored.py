@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
-import zarr.errors
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray._store import configuration, open_group
+from tec_xarray._place import Place, label_of
+from tec_xarray._store import configuration
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,17 @@ def find_array(
         )
     path = group if group is not None else data.encoding.get("tec_group")
     try:
-        root = open_group(place, path, storage_options)
+        root = Place.of(place, path, storage_options).open()
         array = root[str(cube.name)]
-    except (FileNotFoundError, KeyError, zarr.errors.GroupNotFoundError) as error:
+    except KeyError as error:
         raise InvalidInput(
-            f"no array {cube.name!r} in {place}", fix="pass store= and group= as you opened it"
+            f"no array {cube.name!r} in {label_of(place)}",
+            allowed="the store that the data were opened from",
+            fix="pass store= and group= as you opened it"
         ) from error
     if not isinstance(array, zarr.Array) or array.shape != cube.shape:
         raise InvalidInput(
-            f"{cube.name!r} has shape {cube.shape}, but another in {place}",
+            f"{cube.name!r} has shape {cube.shape}, but another in {label_of(place)}",
             allowed="the whole array, as it was opened",
             fix="report on the whole cube, or compress the part to a store of its own",
         )

@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from tec_numcodecs.arguments import choice, known, number, sequence, shown, switch, whole
+from tec_numcodecs.container import MODELS
 from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.settings import TOKENS
 from tec_xarray._blocks import scaling_of
 from tec_xarray._grid import DATES, TILE
 from tec_xarray._report_figures import errors_of, indices_of
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from tec_xarray._themes import Picture
 
+_OTHERS = ("weights", "nearest", "sensor", "units", "scale", "offset", "nodata")
 _AT_LEAST = ("psnr", "ssim")
 _AT_MOST = ("rmse", "p95", "max_error", "spectral_angle", "ndvi_rmse", "ndwi_rmse",
             "bits_per_sample")  # fmt: skip
@@ -137,6 +141,7 @@ class Sweep:
                 f"criteria {', '.join(unknown) or '(none)'}",
                 allowed=", ".join((*_AT_LEAST, *_AT_MOST)),
             )
+        wanted = {name: number(name, limit) for name, limit in wanted.items()}
         good = [point for point in self.points if all(_meets(point, *w) for w in wanted.items())]
         if not good:
             asked = ", ".join(f"{name} {limit:g}" for name, limit in wanted.items())
@@ -274,11 +279,13 @@ def sweep(
     WeightsError
         The weights are not to be had.
     """
-    names = [models] if isinstance(models, str) else list(models)
+    known(settings, _OTHERS, "sweep")
+    names = [models] if isinstance(models, str) else sequence("models", models, "names", "['fp']")
+    tries = list(_tries(names, lams, qualities, max_errors))
+    ssim = switch("ssim", ssim)
     cubes = to_cube(data, bands=bands, variable=variable, sensor=settings.get("sensor"))
     window, where = _window(cubes, at)
     weights = settings.get("weights", "mini")
-    tries = list(_tries(names, lams, qualities, max_errors))
     points: list[Point] = []
     warm: set[str] = set()
     for one in tries:
@@ -297,11 +304,7 @@ def _window(cubes: xr.Dataset, at: tuple[int, int, int] | None) -> tuple[xr.Data
     cube = cube_of(cubes)
     axes = (0, 2, 3)
     sizes = [cube.shape[i] for i in axes]
-    where = [n // 2 for n in sizes] if at is None else list(at)
-    if len(where) != 3 or any(not 0 <= i < n for i, n in zip(where, sizes, strict=False)):
-        raise InvalidInput(
-            f"at = {at}", allowed=f"(time, y, x) below ({', '.join(map(str, sizes))})"
-        )
+    where = [n // 2 for n in sizes] if at is None else _position(at, sizes)
     spans = []
     for i, size, step in zip(where, sizes, (DATES, TILE, TILE), strict=True):
         # A sliver at the edge says little: then the last whole chunk's worth is taken.
@@ -313,6 +316,20 @@ def _window(cubes: xr.Dataset, at: tuple[int, int, int] | None) -> tuple[xr.Data
     return part, f"one chunk: {named}, {cube.shape[1]} bands"
 
 
+def _position(at: object, sizes: Sequence[int]) -> list[int]:
+    try:
+        found = [whole("at", i, 0) for i in sequence("at", at, "three numbers", "(0, 0, 0)")]
+    except InvalidInput:
+        found = []
+    if len(found) != 3 or any(i >= n for i, n in zip(found, sizes, strict=True)):
+        raise InvalidInput(
+            f"at = {shown(at)}",
+            allowed=f"(time, y, x) below ({', '.join(map(str, sizes))})",
+            fix="pass at=(0, 0, 0), for example, or leave it out for the middle",
+        )
+    return found
+
+
 def _tries(
     models: Sequence[str],
     lams: Sequence[float],
@@ -320,6 +337,14 @@ def _tries(
     bounds: Sequence[float] | None,
 ) -> Iterator[dict[str, Any]]:
     """Return the settings to try, model by model."""
+    models = [choice("models", model, tuple(MODELS.values())) for model in models]
+    lams = [number("lams", lam) for lam in sequence("lams", lams, "numbers", "[20, 100]")]
+    if qualities is not None:
+        qualities = sequence("qualities", qualities, "whole numbers", "[4, 16]")
+        qualities = [whole("qualities", quality, 1, TOKENS) for quality in qualities]
+    if bounds is not None:
+        bounds = sequence("max_errors", bounds, "numbers", "[0, 50]")
+        bounds = [number("max_errors", bound) for bound in bounds]
     progressive = [model for model in models if model == "flextec"]
     if qualities is not None and not progressive:
         raise InvalidInput(
@@ -357,8 +382,8 @@ def _measure(
     values = cube.values
     data, decoded, encoding, decoding = _run(config, values)
     names = [str(band) for band in cube[cube.dims[1]].values]
-    known = {k: pair for k, pair in INDICES.items() if set(pair) <= set(names)}
-    places = tuple((names.index(a), names.index(b)) for a, b in known.values())
+    pairs = {k: pair for k, pair in INDICES.items() if set(pair) <= set(names)}
+    places = tuple((names.index(a), names.index(b)) for a, b in pairs.values())
     scaling = scaling_of(config, values.dtype, cube)
     found = tally(values, decoded, (scaling, scaling), Plan(places, ssim=ssim))
     total = errors_of("all", found, (slice(None), slice(None)))
@@ -366,7 +391,7 @@ def _measure(
         raise InvalidInput(
             "the chunk holds no valid sample", fix="pass at=(time, y, x) of a place with data"
         )
-    index = {row.label: row.rmse for row in indices_of(list(known), [], found)}
+    index = {row.label: row.rmse for row in indices_of(list(pairs), [], found)}
     return Point(
         model=one["model"],
         lam=one.get("lam"),

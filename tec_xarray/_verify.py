@@ -12,6 +12,7 @@ import zarr
 from numpy.typing import NDArray
 
 from tec_numcodecs import chunk
+from tec_numcodecs.arguments import known
 from tec_numcodecs.errors import InvalidInput, TecError
 from tec_xarray import _embedded
 from tec_xarray._block import Job, measure
@@ -132,6 +133,9 @@ def verify(
     InvalidInput
         There is no compressed cube, or the original is that of something else.
     """
+    how = How(progress=progress)
+    if original is None:
+        known(settings, (), "verify without an original")
     place = Place.of(store, group, storage_options)
     journal = has_journal(place)
     archive = Archive.open(place) if journal else without_journal(place)
@@ -155,7 +159,7 @@ def verify(
             blank = np.zeros((0, 3))
             meter.tell(Done(result.index, 1, False, result.bytes, result.raw_bytes, 0, b"", blank))
 
-        run(work, How(), tell)
+        run(work, how, tell)
     found.sort(key=lambda result: result.index)
     problems += [(f"block {r.index}", text) for r in found for text in r.problems]
     problems += _beside(place, archive)

@@ -263,6 +263,7 @@ def resume(
     TecError
         Blocks failed; all others are written.
     """
+    how = How(retries, resources, progress)
     place = Place.of(store, group, storage_options)
     archive = Archive.open(place, "r+")
     _sweep(place, archive)
@@ -281,7 +282,7 @@ def resume(
     jobs = archive.jobs(archive.array.shape[0], 0, lossless_tail=tail, tail=None)
     missing = [job for job in jobs if not states[(*job.index, 0)]]
     _bring_weights(archive)
-    go(archive, marked, missing, journal, How(retries, resources, progress))
+    go(archive, marked, missing, journal, how)
     finish(archive)
     return archive.dataset()
 

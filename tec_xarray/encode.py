@@ -14,12 +14,14 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from tec_numcodecs.arguments import choice, switch, whole
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.weights.obtain import Weights, any_rate
 from tec_xarray._find import find_axes, find_sensor
 from tec_xarray._grid import Grid, Shape, grid_of
 from tec_xarray._judge import DN_PER_REFLECTANCE, Meaning, judge
 from tec_xarray._provenance import with_provenance
+from tec_xarray._run import How
 from tec_xarray._store import (
     CODEC,
     Target,
@@ -165,8 +167,13 @@ def compress(
     >>> small.reflectance.encoding["chunks"]
     (4, 12, 256, 256)
     """
-    if zarr_format not in (2, 3):
-        raise InvalidInput(f"zarr_format = {zarr_format!r}", allowed="2 or 3")
+    zarr_format = whole("zarr_format", zarr_format, 2, 3)
+    switches = {"cf": cf, "appendable": appendable, "embed_weights": embed_weights}
+    for key, value in switches.items():
+        switch(key, value)
+    how = How(retries, resources, progress)
+    _check_per(per, store, region)
+    _check_embed(embed_weights, store, region)
     target = Target(store, group, zarr_format, mode, consolidated, storage_options)
     target.check(region)
     source = as_dataset(data)
@@ -196,8 +203,6 @@ def compress(
         "bpppb": bpppb,
     }
     grid = grid_of(cube, chunks, shards, zarr_format, appendable=appendable)
-    _check_per(per, store, region)
-    _check_embed(embed_weights, store, region)
     asked: dict[str, Any] = {}
     if per == "cube":
         from tec_xarray._target import lam_for_cube
@@ -214,9 +219,7 @@ def compress(
     if store is None:
         return marked
     from tec_xarray import archive
-    from tec_xarray._run import How
 
-    how = How(retries, resources, progress)
     if region is None:
         archive.write(
             marked, target, appendable=appendable, how=how, source=cube.chunks,
@@ -268,8 +271,7 @@ def _check_size(cube: xr.DataArray) -> None:
 
 
 def _check_per(per: str, store: Any, region: Any) -> None:
-    if per not in ("chunk", "cube"):
-        raise InvalidInput(f"per = {per!r}", allowed="'chunk' or 'cube'")
+    choice("per", per, ("chunk", "cube"))
     if per == "cube" and (store is None or region is not None):
         raise InvalidInput(
             "per = 'cube' without a store" if store is None else "per = 'cube' with region",

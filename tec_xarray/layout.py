@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import xarray as xr
 
+from tec_numcodecs.arguments import shown
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray._find import Source, find_axes, find_source
 from tec_xarray._memo import LAYOUT, Memo, json_value, read_memo, split_attrs
@@ -67,7 +68,11 @@ def to_cube(
         dimensions that cannot be told apart.
     """
     if name is not None and not _is_name(name):
-        raise InvalidInput(f"name = {name!r}", allowed="a name without slashes for the cube")
+        raise InvalidInput(
+            f"name = {shown(name)}",
+            allowed="a name without slashes for the cube",
+            fix="pass name='reflectance', for example, or leave it out",
+        )
     dataset = as_dataset(data)
     found = find_source(dataset, bands=bands, sensor=sensor, variable=variable)
     if found.cube is not None:
@@ -90,7 +95,9 @@ def to_cube(
 
 def _is_name(name: object) -> bool:
     """Whether a group of a store can hold a variable of this name."""
-    return isinstance(name, str) and bool(name) and "/" not in name
+    if not isinstance(name, str) or not name.isprintable():
+        return False
+    return 0 < len(name) <= 255 and "/" not in name
 
 
 def cube_of(data: xr.Dataset) -> xr.DataArray:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from tec_numcodecs.arguments import switch
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray._blocks import measure, scaling_of
 from tec_xarray._report_figures import (
@@ -29,7 +30,7 @@ from tec_xarray._report_figures import (
 )
 from tec_xarray._report_views import decimal, html_of, text_of
 from tec_xarray._stored import Stored, find_stored
-from tec_xarray.layout import cube_of, to_cube
+from tec_xarray.layout import as_dataset, cube_of, to_cube
 from tec_xarray.metrics import INDICES, Plan, Tally
 
 if TYPE_CHECKING:
@@ -194,6 +195,8 @@ def compare(
     InvalidInput
         The two do not fit, `data` hold no cube, or the store is not known.
     """
+    ssim = switch("ssim", ssim)
+    data = as_dataset(data)
     cube = cube_of(data)
     stored = find_stored(data, cube, store=store, group=group, storage_options=storage_options)
     names = [str(band) for band in np.atleast_1d(cube[cube.dims[1]].values)]

@@ -24,9 +24,11 @@ from odc.loader import (
 )
 from rasterio.enums import Resampling
 
+from tec_numcodecs.arguments import choice, mapping, positive, sequence, text, whole
+from tec_numcodecs.container import MAX_LENGTH
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.sensors import Sensor, get_sensor
-from tec_xarray._stac_grid import bin_scenes, group_scenes, output_grid
+from tec_numcodecs.sensors import SENSORS, Sensor, get_sensor
+from tec_xarray._stac_grid import GROUPINGS, bin_scenes, group_scenes, output_grid
 from tec_xarray._stac_items import DTYPE, DTYPES, SCL, Scene, name_bands, understand
 from tec_xarray._stac_read import Driver, Origin, Sign
 from tec_xarray._stac_search import Query, Wanted, find_items
@@ -36,6 +38,9 @@ __all__ = ["open_stac"]
 
 BLOCK = 2048  # pixels, each way, that are read at once: whole shards of an archive
 _MODES = ("auto", "never", "force")
+_MOST_ATTEMPTS = 1000
+_COARSEST = 1e7  # units of the CRS; what is larger than the Earth has no place on it
+_LONGEST = 1e6  # seconds; sockets take no more than some 1e9
 _SCL_MEANINGS = (
     "no_data saturated_or_defective dark_area_pixels cloud_shadows vegetation not_vegetated water "
     "unclassified cloud_medium_probability cloud_high_probability thin_cirrus snow"
@@ -145,26 +150,28 @@ def open_stac(
     ...     query={"eo:cloud_cover": {"lt": 20}}, bands=["red", "nir", "SCL"],
     ... )  # doctest: +SKIP
     """
-    _check_choice("harmonize", harmonize, _MODES)
-    _check_choice("on_bad_item", on_bad_item, ("raise", "skip"))
-    _check_choice("resampling", resampling, [kind.name for kind in Resampling])
-    positive = {"resolution": resolution, "max_items": max_items, "attempts": attempts,
-                "timeout": timeout}  # fmt: skip
-    for name, value in positive.items():
-        if value is not None and not value > 0:
-            raise InvalidInput(f"{name} = {value}", allowed="a number > 0")
+    choice("harmonize", harmonize, _MODES)
+    choice("on_bad_item", on_bad_item, ("raise", "skip"))
+    choice("resampling", resampling, [kind.name for kind in Resampling])
+    choice("groupby", groupby, GROUPINGS)
+    resolution = None if resolution is None else positive("resolution", resolution, _COARSEST)
+    attempts = whole("attempts", attempts, 1, _MOST_ATTEMPTS)
+    timeout = positive("timeout", timeout, _LONGEST)
+    sizes = _sizes(chunks)
     signer = _signer(sign)
-    box = None if bbox is None else tuple(float(v) for v in bbox)
-    wanted = Wanted(collection, box, geometry, datetime, query, max_items)  # type: ignore[arg-type]
+    wanted = Wanted.of(collection, bbox, geometry, datetime, query, max_items)
+    bands = _band_list(bands)
+    if sensor is not None and not isinstance(sensor, Sensor):
+        text("sensor", sensor, SENSORS[0].name)
     items = find_items(source, wanted, timeout=timeout)
     known = get_sensor(sensor or collection or items[0].collection_id or "")
-    names = name_bands(items, known, [bands] if isinstance(bands, str) else bands)
+    names = name_bands(items, known, bands)
     scenes = understand(items, known, names, harmonize=harmonize, skip=on_bad_item == "skip")
     grid = output_grid(scenes, wanted.area(), crs, resolution)
     groups = group_scenes(scenes, groupby, grid)
     origins = _origins(groups, names, harmonize)
     driver = Driver(signer, attempts, timeout, _tag(origins))
-    loaded = _load(groups, origins, names, grid, resampling, chunks, driver)
+    loaded = _load(groups, origins, names, grid, resampling, sizes, driver)
     described = _describe(loaded, groups, known, harmonize)
     described.attrs |= {"sensor": known.name, "stac_source": _source_name(source)}
     return with_geo(described)
@@ -176,13 +183,13 @@ def _load(
     names: Sequence[str],
     grid: Any,
     resampling: str,
-    chunks: Mapping[str, int] | None,
+    chunks: Mapping[str, int],
     driver: Driver,
 ) -> xr.Dataset:
     """Hand everything to odc-loader, which makes the dask graph."""
     bands = {name: RasterBandMetadata(DTYPES.get(name, DTYPE), 0) for name in names}
     settings = resolve_load_cfg(bands, {SCL: "nearest", "*": resampling}, fail_on_error=True)
-    sizes = {"y": BLOCK, "x": BLOCK, **(chunks or {})}
+    sizes = {"y": BLOCK, "x": BLOCK, **chunks}
     unknown = set(sizes) - {"time", *grid.dimensions, "y", "x"}
     if unknown:
         raise InvalidInput(f"chunks along {', '.join(unknown)}", allowed="time, y, x")
@@ -306,8 +313,7 @@ def _number(value: int | None) -> str:
 def _signer(sign: str | Sign | None) -> Sign | None:
     if sign is None or callable(sign):
         return sign
-    if sign != "planetary-computer":
-        raise InvalidInput(f"sign = {sign!r}", allowed="a function, or 'planetary-computer'")
+    choice("sign", sign, ("planetary-computer",), "pass a function, or leave sign out")
     try:
         import planetary_computer
     except ImportError as error:
@@ -318,9 +324,20 @@ def _signer(sign: str | Sign | None) -> Sign | None:
     return signer
 
 
-def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise InvalidInput(f"{name} = {value!r}", allowed=", ".join(map(repr, allowed)))
+def _band_list(bands: Any) -> list[str] | None:
+    """Return names of bands as a list; what they mean is not asked."""
+    if bands is None:
+        return None
+    names = [bands] if isinstance(bands, str) else sequence("bands", bands, "names", "['B04']")
+    return [text("bands", name, "B04") for name in names]
+
+
+def _sizes(chunks: object) -> dict[str, int]:
+    """Return what is to be read at once along some dimensions; -1 is all."""
+    if chunks is None:
+        return {}
+    given = mapping("chunks", chunks, "{'y': 2048, 'x': 2048}")
+    return {name: whole(f"chunks[{name!r}]", size, -1, MAX_LENGTH) for name, size in given.items()}
 
 
 def _source_name(source: Any) -> str:
