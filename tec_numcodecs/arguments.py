@@ -100,10 +100,14 @@ def whole(name: str, value: object, low: int, high: int | None = None) -> int:
     if found < low or (high is not None and found > high):
         raise InvalidInput(
             f"{name}={shown(value)}",
-            allowed=f"whole numbers from {low}" + ("" if high is None else f" to {high}"),
+            allowed=f"{low} or {high}" if high == low + 1 else _range(low, high),
             fix=f"pass {name}={low}, for example, or leave it out",
         )
     return found
+
+
+def _range(low: int, high: int | None) -> str:
+    return f"whole numbers from {low}" + ("" if high is None else f" to {high}")
 
 
 def switch(name: str, value: object) -> bool:
@@ -135,7 +139,7 @@ def choice(name: str, value: object, allowed: Collection[str], fix: str | None =
         words = [repr(word) for word in allowed]
         raise InvalidInput(
             f"{name}={shown(value)}",
-            allowed=", ".join(words),
+            allowed=" or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words),
             fix=fix or f"pass {name}={words[0]}, for example",
         )
     return str(value)

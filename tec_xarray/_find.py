@@ -94,7 +94,8 @@ def find_source(
     if isinstance(bands, Mapping):
         bands = mapping("bands", bands, "{'my_red': 'B04'}")
     elif bands is not None:
-        bands = sequence("bands", bands, "names, or a dict", "['B04', 'B03']")
+        example = [bands] if isinstance(bands, str) else ["B04", "B03"]
+        bands = sequence("bands", bands, "names, or a dict", shown(example))
         for name in bands:
             text("a name in bands", name, "B04")
     if sensor is not None and not isinstance(sensor, Sensor):

@@ -185,8 +185,8 @@ def _search(
         query = dict(wanted.query) if wanted.query else None
         if query and not client.conforms_to("QUERY"):
             warnings.warn(
-                f"{source!s:.200} does not know `query`: it is asked for all items, which are filtered "
-                "here",
+                f"{source!s:.200} does not know `query`: it is asked for all items, which are "
+                "filtered here",
                 CatalogWarning,
                 stacklevel=4,
             )

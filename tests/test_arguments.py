@@ -121,6 +121,10 @@ def report(stored, **given):
     )
 
 
+def sweep(_, **given):
+    return tec_xarray.sweep(**{"data": SMALL, "lams": [50], "ssim": False, **given})
+
+
 CALLS = {
     "TecCodec": (lambda _, **given: TecCodec(**rated(given)), RATES | MEANING | CODING),
     "TecSerializer": (lambda _, **given: TecSerializer(**rated(given)), RATES | MEANING | CODING),
@@ -168,14 +172,15 @@ CALLS = {
          "ssim": SWITCH},
     ),
     "sweep": (
-        lambda _, **given: tec_xarray.sweep(**{"data": SMALL, "lams": [50], "ssim": False, **given}),
+        sweep,
         {"data": set(), "models": set(), "lams": {"array"}, "qualities": NONE,
          "max_errors": NONE | {"array", "list"}, "at": NONE, **OF_DATA, "ssim": SWITCH,
          "weights": set(), "lam": set(), "name": set()},
     ),
     "reconstruct": (
         lambda _, **given: tec_xarray.reconstruct(**rated(given, data=SMALL)),
-        {"data": set(), "cf": SWITCH, "chunks": NONE | {"dict"}, "store": set(), "lam": NONE | NUMBER},
+        {"data": set(), "cf": SWITCH, "chunks": NONE | {"dict"}, "store": set(),
+         "lam": NONE | NUMBER},
     ),
     "to_cube": (lambda _, **given: tec_xarray.to_cube(**{"data": SMALL, **given}), CUBE),
     "open_stac": (

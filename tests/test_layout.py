@@ -211,7 +211,7 @@ def test_bands_choose_among_variables() -> None:
         (image(B04=1, red=2), {}, "B04 \\('B04', 'red'\\)"),
         (image(B04=1), {"bands": ["B04", "B99"]}, "'B99'"),
         (image(B04=1), {"bands": []}, "no variable"),
-        (image(B04=1), {"bands": "B04"}, r"pass \['B04'\]"),
+        (image(B04=1), {"bands": "B04"}, r"pass bands=\['B04'\]"),
         (image(B04=1, rededge=1), {}, "rededge"),
         (image(B10=1, B04=1), {"sensor": "sentinel-2-l2a"}, "B10"),
         (image(B04=1), {"sensor": "landsat"}, "landsat"),

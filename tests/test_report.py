@@ -332,8 +332,8 @@ def test_refusals(tmp_path: Path) -> None:
         (read, original.assign_coords(time=[9, 8, 7, 6]), {}, "time coordinates"),
         (read.isel(x=slice(5)), original.isel(x=slice(5)), {}, "whole array"),
         (read.isel(time=0), original, {}, "whole"),
-        (read, original, {"store": tmp_path / "b.zarr"}, "no array"),
-        (read, original, {"group": "r10m"}, "no array"),
+        (read, original, {"store": tmp_path / "b.zarr"}, "no Zarr group"),
+        (read, original, {"group": "r10m"}, "no Zarr group"),
         (read, original.astype("float32"), {}, "the original is float32"),
     ]:
         with pytest.raises(InvalidInput, match=message):

@@ -67,6 +67,7 @@ def _load(name: str, weights: WeightsId) -> Model:
     module, attribute = _CLASSES[weights.family, name]
     arrays = load_file(obtain(weights), weights.sha256)
     try:
+        importlib.import_module("tec_numcodecs.models.mini.sound").check(arrays)
         model: Model = getattr(importlib.import_module(module), attribute)(arrays)
     except TecError:
         raise
