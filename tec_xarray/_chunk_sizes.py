@@ -14,15 +14,18 @@ from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from tec_xarray._place import AnyArray, Index, block_key, block_shape
-from tec_xarray._shards import index_at_end
-
-_ABSENT = 2**64 - 1
+from tec_xarray._shards import ABSENT, index_at_end, index_size, read_index
 
 
 def chunk_sizes(array: AnyArray) -> NDArray[np.int64]:
     """Return bytes of each chunk, shape (along time, along y, along x); 0 where there is none.
 
     Of a shard only the index is read.
+
+    Raises
+    ------
+    CorruptChunk
+        An index is cut off or damaged.
     """
     axes = (0, 2, 3)
     counts = [-(-array.shape[i] // array.chunks[i]) for i in axes]
@@ -53,10 +56,11 @@ def _sizes_of(array: AnyArray, index: Index, inside: list[int]) -> NDArray[np.in
         except FileNotFoundError:
             size = 0
         return np.full(inside, size, np.int64)
-    length = 16 * math.prod(inside) + 4
+    count = math.prod(inside)
+    length = index_size(count)
     part: Any = SuffixByteRequest(length) if index_at_end(array) else RangeByteRequest(0, length)
     raw = sync(path.get(default_buffer_prototype(), part))
     if raw is None:
         return np.zeros(inside, np.int64)
-    lengths = np.frombuffer(raw.to_bytes()[:-4], "<u8").reshape(*inside, 2)[..., 1]
-    return np.where(lengths == _ABSENT, 0, lengths).astype(np.int64)
+    lengths = read_index(raw.to_bytes(), count)[:, 1].reshape(inside)
+    return np.where(lengths == ABSENT, 0, lengths).astype(np.int64)

@@ -11,12 +11,14 @@ import math
 import struct
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tec_numcodecs.container import crc32c
 from tec_numcodecs.errors import CorruptChunk
 from tec_xarray._place import AnyArray
 
-_ABSENT = 2**64 - 1
+#: Offset and length of a chunk that is not there.
+ABSENT = 2**64 - 1
 
 
 def chunks_of(array: AnyArray, data: bytes) -> list[bytes | None]:
@@ -30,10 +32,38 @@ def chunks_of(array: AnyArray, data: bytes) -> list[bytes | None]:
     if array.shards is None:
         return [data]
     count = math.prod(s // c for s, c in zip(array.shards, array.chunks, strict=True))
-    size = 16 * count + 4
-    if len(data) < size:
-        raise CorruptChunk(f"a shard of {len(data)} bytes", allowed=f"its index alone has {size}")
+    size = index_size(count)
     raw = data[-size:] if index_at_end(array) else data[:size]
+    found: list[bytes | None] = []
+    for offset, length in read_index(raw, count).tolist():
+        if offset == ABSENT and length == ABSENT:
+            found.append(None)
+        elif offset + length > len(data):
+            raise CorruptChunk(f"a chunk at {offset} + {length} of {len(data)} bytes")
+        else:
+            found.append(data[offset : offset + length])
+    return found
+
+
+def index_size(count: int) -> int:
+    """Return how many bytes the index of a shard of so many chunks has."""
+    return 16 * count + 4
+
+
+def read_index(raw: bytes, count: int) -> NDArray[np.uint64]:
+    """Check the index of a shard, and return offset and length of each chunk, (count, 2).
+
+    Raises
+    ------
+    CorruptChunk
+        It is cut off or damaged.
+    """
+    if len(raw) != index_size(count):
+        raise CorruptChunk(
+            f"a shard of {len(raw)} bytes",
+            allowed=f"its index alone has {index_size(count)}",
+            fix="the object is cut off: restore it from a copy",
+        )
     (stored,) = struct.unpack("<I", raw[-4:])
     if crc32c(raw[:-4]) != stored:
         raise CorruptChunk(
@@ -41,15 +71,7 @@ def chunks_of(array: AnyArray, data: bytes) -> list[bytes | None]:
             allowed=f"{stored:08x}, as stored",
             fix="the object is damaged or cut off: restore it from a copy",
         )
-    found: list[bytes | None] = []
-    for offset, length in np.frombuffer(raw[:-4], "<u8").reshape(count, 2).tolist():
-        if offset == _ABSENT and length == _ABSENT:
-            found.append(None)
-        elif offset + length > len(data):
-            raise CorruptChunk(f"a chunk at {offset} + {length} of {len(data)} bytes")
-        else:
-            found.append(data[offset : offset + length])
-    return found
+    return np.frombuffer(raw[:-4], "<u8").reshape(count, 2)
 
 
 def index_at_end(array: AnyArray) -> bool:

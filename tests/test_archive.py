@@ -15,14 +15,17 @@ import pytest
 import xarray as xr
 import zarr
 from archives import SETTINGS, Mortal, flaky, objects, series
+from typer.testing import CliRunner
 from zarr.storage import MemoryStore
 
 import tec_xarray
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, TecError
 from tec_xarray import SourceError, _cluster
+from tec_xarray._chunk_sizes import chunk_sizes
 from tec_xarray._journal import STATE, Journal
 from tec_xarray._like import in_order
 from tec_xarray._place import Place
+from tec_xarray.cli import app
 
 
 def same(a: xr.Dataset, b: xr.Dataset) -> None:
@@ -401,6 +404,28 @@ def test_verify_without_a_journal() -> None:
     damaged[60] ^= 1
     store._store_dict[key] = zarr.core.buffer.cpu.Buffer.from_bytes(bytes(damaged))
     assert [where for where, _ in tec_xarray.verify(store).problems] == ["block (0, 1, 0)"]
+
+
+@pytest.mark.parametrize("journal", [True, False], ids=["archive", "plain"])
+def test_verify_finds_objects_that_are_cut_to_nothing(journal: bool, tmp_path: Path) -> None:
+    """Zarr itself takes an empty shard for one that was never written: it reads as nodata."""
+    store, data = tmp_path / "a.zarr", series(4)
+    if journal:
+        data.tec.compress(store=store, **SETTINGS)
+    else:
+        data.tec.compress(**SETTINGS).to_zarr(store)
+    cut = store / "reflectance/c/0/0/1/0"
+    cut.write_bytes(b"")
+    found = tec_xarray.verify(store)
+    assert {where for where, _ in found.problems} == {"block (0, 1, 0)"}
+    assert "a shard of 0 bytes" in str(found)
+    done = CliRunner().invoke(app, ["verify", str(store)])
+    assert done.exit_code == 1
+    assert "block (0, 1, 0): a shard of 0 bytes" in done.output
+    array = zarr.open_group(store, mode="r")["reflectance"]
+    assert isinstance(array, zarr.Array)
+    with pytest.raises(CorruptChunk, match="a shard of 0 bytes"):
+        chunk_sizes(array)
 
 
 def test_verify_knows_the_original(archive: MemoryStore) -> None:
