@@ -27,18 +27,19 @@ from tec_numcodecs.reference_features import (
     small,
     sums,
 )
-from tec_numcodecs.reference_fp import read_entries, spread, sum_blocks
+from tec_numcodecs.reference_fp import bin_of, read_entries, spread, sum_blocks
 from tec_numcodecs.reference_rans import Cursor, Ints, RansDecoder, require
 from tec_numcodecs.reference_transform import (
+    LARGEST,
     LOWPASS,
     Setting,
     Weights,
-    dequantise,
     tensor,
     to_dn,
 )
 
 TOKENS = 16
+Z = 2 * N + 3 * 68 * 8  # the first row of flags in later passes
 GROUPS = ((4, 3), (2,), (1,), (0,))  # levels of each token of a pass
 
 
@@ -56,6 +57,7 @@ class _PassDecoder(ContextDecoder):
         if last is not None:
             self.zeros = tensor(weights, "flex.offsets.zeros")[number - 1]
             self.digits = tensor(weights, "flex.offsets.digits")[number - 1]
+        self.lowpass: Ints = np.zeros(0, np.int64)  # (T, C, h, w)
         self.integers: dict[int, Ints] = {}  # level: (T, C, 3, h, w)
         self.planes: dict[int, Planes] = {}
 
@@ -66,6 +68,33 @@ class _PassDecoder(ContextDecoder):
         if self.last is None:
             return super().shift(level, c, orientation)
         return int(self.last.shifts[level, c, orientation])
+
+    def read_lowpass(self, T: int) -> Ints:
+        if self.last is None:
+            return super().read_lowpass(T)
+        before = self.last.lowpass
+        now = np.zeros_like(before)
+        for k in range(before.shape[1]):
+            was = before[:, k]
+            flags = np.ones_like(was)
+            G = _size_bin(now[:, k - 1] if k else 2 * was)
+            row = Z + 32 + np.clip((9 * _size_bin(was) + 22 * G - 819) >> 6, -32, 31)
+            flags[was == 0] = self.rans.pull((row + 0 * was)[was == 0], self.rows)
+            require(((flags == 0) | (flags == 1)).all(), "a flag that is neither 0 nor 1")
+            some = flags == 1
+            bits = np.zeros_like(was)
+            bits[some] = [self.rans.raw(1) for _ in range(np.count_nonzero(some))]
+            digit = 2 * was + np.sign(was) * bits
+            now[:, k] = np.where(some, np.where(was == 0, 1 - 2 * bits, digit), 0)
+        return now
+
+    def lowpass_dn(self) -> Ints:
+        """DN of the low-pass as this pass knows it."""
+        twice = (np.abs(self.lowpass) << (self.d + 1)) + (1 << self.d) - 1
+        value = (32 * twice * super().step(LOWPASS) + 512) >> 10
+        dn = np.where(self.lowpass == 0, 0, value)
+        require((dn <= LARGEST).all(), "a coefficient above 2^22")
+        return np.sign(self.lowpass) * dn
 
     def flags(self, plane: tuple[int, int, int], S: Ints) -> Ints:
         if self.last is None:
@@ -80,7 +109,7 @@ class _PassDecoder(ContextDecoder):
             if key not in self.made:
                 self.made[key] = Network(self.file, f"{key[0]}.{level}.{orientation}")
             s3 = self.made[key](seen, c, self.number - 1, self.r)[:, 0]
-            rows = 2 * N + 3 * 68 * 8 + np.clip(rounded(s3 / 128), -32, 31) + 32
+            rows = Z + np.clip(rounded(s3 / 128), -32, 31) + 32
             flags[unknown] = self.rans.pull(rows, self.rows)
         return flags
 
@@ -155,6 +184,13 @@ class _PassDecoder(ContextDecoder):
         return q, np.where(n == 0, of_zero, np.sign(q) * of_digit)
 
 
+def _size_bin(plane: Ints) -> Ints:
+    """e of section 12.2 for each date of a plane (T, h, w): (T, 1, 1)."""
+    _, h, w = plane.shape
+    mean = 256 * np.abs(plane).sum((1, 2), keepdims=True) // (h * w)
+    return bin_of(np.minimum(mean, (1 << 18) - 1))
+
+
 def read_tokens(data: bytes, count: int) -> list[bytes]:
     """Take section 2 apart into the tokens that the header promises."""
     require(data[:1] == bytes([count]) and count <= TOKENS, f"other than {count} tokens")
@@ -194,11 +230,9 @@ def decode_flextec(
         decoder.rans = rans
         if token == 0:
             entries = read_entries(rans, setting, weights)
-            whole = ContextDecoder(rans, image, weights, setting.r)
-            lowpass = whole.read_lowpass(T)
-            lowpass_dn = dequantise(lowpass, 0, whole.step(LOWPASS))
         if group == 0:
-            x = image.to_bands(lowpass_dn, entries, LOWPASS)
+            lowpass = decoder.lowpass = decoder.read_lowpass(T)
+            x = image.to_bands(decoder.lowpass_dn(), entries, LOWPASS)
         for level in GROUPS[group]:
             reference = passes[-2].planes[level] if number else None
             integers[level], details[level] = decoder.read_level(level, x, entries, reference)

@@ -79,10 +79,8 @@ class PlaneDecoder:
     def plane(self, level: int, c: int, orientation: int, features: Ints) -> tuple[Ints, Ints]:
         """Decode one plane of all dates: integers and rows (T, h, w); features (12, T, h, w)."""
         E, _, coded = self.blocks(level, c, orientation, features)
-        n = _floor_log2(np.maximum(E, 1))
-        bins = np.where(E < 4, 0, 1 + 4 * (n - 2) + ((E >> np.maximum(n - 2, 0)) & 3))
-        rows = self.coefficient_rows[level, bins]
-        k = np.maximum(n - 10, 0)[coded]
+        rows = self.coefficient_rows[level, bin_of(E)]
+        k = np.maximum(_floor_log2(np.maximum(E, 1)) - 10, 0)[coded]
         symbols = self.rans.pull(rows[coded], self.table)
         require((np.abs(symbols) <= LARGEST).all(), "a symbol above 2^22")
         low = np.zeros_like(symbols)
@@ -169,6 +167,12 @@ def spread(values: Ints, n: int, shape: tuple[int, ...]) -> Ints:
 def _shift(values: Ints, s: int) -> Ints:
     """Multiply by about 2^(s / 4)."""
     return (values * (256, 304, 362, 431)[s % 4]) >> (8 - s // 4)
+
+
+def bin_of(E: Ints) -> Ints:
+    """Bins of expected magnitudes."""
+    n = _floor_log2(np.maximum(E, 1))
+    return np.where(E < 4, 0, 1 + 4 * (n - 2) + ((E >> np.maximum(n - 2, 0)) & 3))
 
 
 def _floor_log2(values: Ints) -> Ints:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 from tec_numcodecs.models.base import Geometry, Rate
-from tec_numcodecs.models.mini.flextec import MiniFlex, Progress, of_pass
+from tec_numcodecs.models.mini.flextec import MiniFlex, Progress, low_of_pass, of_pass
 from tec_numcodecs.models.mini.passcoders import PassDecider, PassEncoder
 from tec_numcodecs.models.mini.refining import PASSES, RefiningWalk
 from tec_numcodecs.models.mini.tokens import TOKENS
@@ -28,8 +28,8 @@ def code_passes(
     """Code coefficients as the model does, with walks of a kind that are prepared before."""
     _, q = model._decide(found, geometry, rate)
     progress = Progress(geometry, rate, q.entries)
-    model._write_low(q.low, progress)
     for number in range(PASSES):
+        model._write_low(low_of_pass(q.low, number, TOKENS), number, progress)
         own = model._pass(number, progress, kind)
         prepare(cast(Walk, own.walk))
         part = of_pass(q.detail, number, TOKENS)

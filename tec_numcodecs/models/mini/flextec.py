@@ -2,11 +2,11 @@
 
 Named after FlexTEC, whose place it takes in the family. The integers are decided on as those of
 `elic` are, last digits anew; they become known digit by digit, in four passes over the image (see
-:mod:`.refining`), each of four tokens: levels 4 and 3, then 2, 1 and 0. The first token has the
-low-pass, too, all of it.
-Every token is an entropy coder's
-stream of its own, so a reader needs the first ones only. What is missing of a pass is taken from
-the pass before; a level of which nothing is there is zero.
+:mod:`.refining`), each of four tokens: levels 4 and 3, then 2, 1 and 0. The first token of each
+pass has what the pass knows of the low-pass, too; see :mod:`.lowpass`.
+
+Every token is an entropy coder's stream of its own, so a reader needs the first ones only. What
+is missing of a pass is taken from the pass before; a level of which nothing is there is zero.
 
 Payload: number of tokens (1 byte), their sizes (LEB128 each), the tokens.
 """
@@ -27,6 +27,7 @@ from tec_numcodecs.models.mini.decision import Decider
 from tec_numcodecs.models.mini.detail import Visited
 from tec_numcodecs.models.mini.elic import MiniElic
 from tec_numcodecs.models.mini.fp import write_stages
+from tec_numcodecs.models.mini.lowpass import digit_stages, middles, read_digits
 from tec_numcodecs.models.mini.passcoders import (
     TOKEN_OF_LEVEL,
     Pass,
@@ -37,8 +38,14 @@ from tec_numcodecs.models.mini.passcoders import (
 )
 from tec_numcodecs.models.mini.planes import PlaneReader, PlaneWriter, Shifts, Stage
 from tec_numcodecs.models.mini.prior import Plane
-from tec_numcodecs.models.mini.quantiser import LEVELS, dequantise, steps
-from tec_numcodecs.models.mini.refining import PASSES, Refining, RefiningWalk, truncated
+from tec_numcodecs.models.mini.quantiser import LEVELS, steps
+from tec_numcodecs.models.mini.refining import (
+    PASSES,
+    Refining,
+    RefiningWalk,
+    rate_of_pass,
+    truncated,
+)
 from tec_numcodecs.models.mini.symbols import TableBits
 from tec_numcodecs.models.mini.tokens import TOKENS, join_tokens, split_tokens
 from tec_numcodecs.models.mini.transform import LOW, Coefficients, subband_sizes
@@ -72,7 +79,8 @@ class MiniFlex(MiniElic):
             truncated(values, PASSES - _passes(level, tokens)) * (_passes(level, tokens) > 0)
             for level, values in enumerate(q.detail)
         )
-        known = Coefficients(q.low, detail, q.entries)
+        low = truncated(q.low, PASSES - _begun(tokens))
+        known = Coefficients(low, detail, q.entries)
         return self._go_through(known, geometry, rate, found.detail)
 
     def _encode(self, latents: Latents) -> bytes:
@@ -96,8 +104,8 @@ class MiniFlex(MiniElic):
         tokens = _tokens(rate)
         progress = Progress(geometry, rate, q.entries)
         stages: list[list[Stage]] = []
-        low = self._write_low(q.low, progress)
-        for number in range(-(-tokens // _PER_PASS)):
+        for number in range(_begun(tokens)):
+            low = self._write_low(low_of_pass(q.low, number, tokens), number, progress)
             own = self._pass(number, progress)
             part = of_pass(q.detail, number, tokens)
             if values is None or number < PASSES - 1:
@@ -105,16 +113,20 @@ class MiniFlex(MiniElic):
             else:
                 coder = PassDecider(own, part, values, rate.index, self._bits)
             self._visit(coder, number, tokens, progress)
+            coder.tokens[0][:0] = low
             stages += coder.tokens
-        stages[0][:0] = [self._entry_stage(q.entries), *low]
+        stages[0].insert(0, self._entry_stage(q.entries))
         state = {"tokens": stages[:tokens], "pixels": progress.pixels}
         return latents_of_tokens(geometry, rate, progress.integers(), state)
 
-    def _write_low(self, low: Int32Array, progress: Progress) -> list[Stage]:
-        """Stages of the low-pass, integers (N, C, h, w)."""
-        geometry, rate = progress.geometry, progress.rate
-        decider = Decider(self._prior, rate.index)
-        writer = PlaneWriter(self._prior, progress.shifts, rate.index // 16)
+    def _write_low(self, low: Int32Array, number: int, progress: Progress) -> list[Stage]:
+        """Stages of the low-pass in a pass: integers (N, C, h, w) as the pass knows them."""
+        before, progress.low = progress.low, low
+        if number:
+            return digit_stages(low, before, self._refining.tables)
+        rate = rate_of_pass(progress.rate.index, number)
+        decider = Decider(self._prior, rate)
+        writer = PlaneWriter(self._prior, progress.shifts, rate // 16)
         given = frozen.predict_low(low)
 
         def write(plane: Plane, scale: Int32Array) -> Int32Array:
@@ -123,8 +135,7 @@ class MiniFlex(MiniElic):
             writer.write(plane, scale, q, shift)
             return q
 
-        self._walk_low(geometry, rate, write)
-        progress.low = low
+        self._walk_low(progress.geometry, rate, write)
         return writer.stages
 
     def _decode(self, payload: bytes, geometry: Geometry, rate: Rate) -> Latents:
@@ -139,24 +150,31 @@ class MiniFlex(MiniElic):
         tokens = [rans.Decoder(token) for token in stored]
         entries = self._read_entries(tokens[0], geometry)
         progress = Progress(geometry, rate, entries)
-        self._read_low(tokens[0], progress)
-        for number in range(-(-len(tokens) // _PER_PASS)):
+        for number in range(_begun(len(tokens))):
             part = tokens[number * _PER_PASS : (number + 1) * _PER_PASS]
+            self._read_low(part[0], number, progress)
             coder = PassDecoder(self._pass(number, progress), part)
             self._visit(coder, number, len(tokens), progress)
         for token in tokens:
             token.finish()
         return latents_of_tokens(geometry, rate, progress.integers(), {"pixels": progress.pixels})
 
-    def _read_low(self, token: rans.Decoder, progress: Progress) -> None:
-        geometry, rate = progress.geometry, progress.rate
-        reader = PlaneReader(token, self._prior, progress.shifts, rate.index // 16)
-        residuals = self._walk_low(geometry, rate, lambda *plane: reader.read(*plane)[0])
+    def _read_low(self, token: rans.Decoder, number: int, progress: Progress) -> None:
+        if number:
+            progress.low = read_digits(token, progress.low, self._refining.tables)
+            return
+        rate = rate_of_pass(progress.rate.index, number)
+        reader = PlaneReader(token, self._prior, progress.shifts, rate // 16)
+
+        def read(plane: Plane, scale: Int32Array) -> Int32Array:
+            return reader.read(plane, scale)[0]
+
+        residuals = self._walk_low(progress.geometry, rate, read)
         progress.low = frozen.restore_low(residuals)
 
-    def _walk_low(self, geometry: Geometry, rate: Rate, code: frozen.PlaneCoder) -> Int32Array:
+    def _walk_low(self, geometry: Geometry, rate: int, code: frozen.PlaneCoder) -> Int32Array:
         t, c, h, w = geometry.shape
-        return frozen.walk_low(self._prior, (t, c), subband_sizes(h, w), rate.index // 16, code)
+        return frozen.walk_low(self._prior, (t, c), subband_sizes(h, w), rate // 16, code)
 
     def _pass(
         self, number: int, progress: Progress, kind: type[RefiningWalk] = RefiningWalk
@@ -172,7 +190,8 @@ class MiniFlex(MiniElic):
             progress.known,
         )
         step = int(steps(rate.index)[LOW, 0])
-        walk.start(dequantise(progress.low, step), progress.entries)
+        low = middles(progress.low, PASSES - 1 - number, step)
+        walk.start(low, progress.entries)
         return Pass(self._prior, self._refining, walk, number, progress.shifts)
 
     def _visit(self, coder: PassCoder, number: int, tokens: int, progress: Progress) -> None:
@@ -190,6 +209,7 @@ class Progress:
     Attributes
     ----------
     low : int32 array (N, C, h, w)
+        As the last pass knows it.
     shifts : Shifts
     known : tuple of int32 arrays (N, C, 3, h, w), optional
         Levels 0 to 4 of the last pass, zeros where it did not get.
@@ -226,6 +246,11 @@ def _tokens(rate: Rate) -> int:
     return rate.quality or TOKENS
 
 
+def _begun(tokens: int) -> int:
+    """How many passes the tokens hold something of."""
+    return -(-tokens // _PER_PASS)
+
+
 def _passes(level: int, tokens: int) -> int:
     """How many passes of a level the tokens hold."""
     return (tokens + _PER_PASS - 1 - TOKEN_OF_LEVEL[level]) // _PER_PASS
@@ -242,6 +267,11 @@ def of_pass(detail: tuple[Int32Array, ...], number: int, tokens: int) -> tuple[I
         truncated(values, max(_passes(level, tokens) - 1 - number, 0))
         for level, values in enumerate(detail)
     )
+
+
+def low_of_pass(low: Int32Array, number: int, tokens: int) -> Int32Array:
+    """The low-pass to the precision of a pass, from that which all tokens give."""
+    return truncated(low, _begun(tokens) - 1 - number)
 
 
 def latents_of_tokens(

@@ -161,7 +161,7 @@ class RefiningWalk(DetailWalk):
         self.number, self.known = number, known
         digits = PASSES - 1 - number
         self._steps = self._steps << digits
-        self._rate = min(rate_index + 16 * digits, MAX_RATE_INDEX)
+        self._rate = rate_of_pass(rate_index, number)
         self._before: Int32Array | None = None
 
     @property
@@ -243,6 +243,11 @@ class RefiningWalk(DetailWalk):
                 bands = np.zeros((n, c, 3, *self._subbands[level]), np.int32)
             self._merge(bands, level)
         return self._finished()
+
+
+def rate_of_pass(rate_index: int, number: int) -> int:
+    """Rate index that a pass of a chunk stands for."""
+    return min(rate_index + 16 * (PASSES - 1 - number), MAX_RATE_INDEX)
 
 
 def refined(symbol: Int32Array, before: Int32Array) -> Int32Array:
