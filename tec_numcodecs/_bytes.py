@@ -15,6 +15,9 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
+_MOST_BITS = 63  # of a length: zeros that go on and on are none
+
+
 class ByteReader:
     """A cursor over bytes that refuses to pass the end."""
 
@@ -44,6 +47,8 @@ class ByteReader:
         value = shift = 0
         while True:
             byte = self.byte()
+            if shift > _MOST_BITS:
+                raise CorruptChunk("a length without end", allowed=f"up to {limit}")
             value |= (byte & 0x7F) << shift
             if value > limit:
                 raise CorruptChunk(f"a length of {value} or more", allowed=f"up to {limit}")

@@ -9,6 +9,7 @@ import math
 import struct
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -151,6 +152,7 @@ def _row(weights: list[int], minimum: int) -> Row:
     return [0, *accumulate(widths)], minimum
 
 
+@cache
 def _residual_table() -> list[Row]:
     table = []
     for k in range(CLASSES):

@@ -155,8 +155,9 @@ def test_length_fields_at_their_extremes():
                 rest = data[at + len(varint(good)) : -4]
                 for found in readers(signed(data[:at] + varint(length) + rest)):
                     assert isinstance(found, (CorruptChunk, UnsupportedFormat)), (at, length)
-        endless = signed(data[:at] + b"\xff" * 12 + data[at + 1 : -4])
-        assert all(isinstance(found, CorruptChunk) for found in readers(endless))
+        for length in (b"\xff" * 12, b"\x80" * 3000 + b"\x81\0"):  # the second has 6,000 digits
+            endless = signed(data[:at] + length + data[at + 1 : -4])
+            assert all(isinstance(found, CorruptChunk) for found in readers(endless))
     assert tracemalloc.get_traced_memory()[1] < 1 << 22
     tracemalloc.stop()
 

@@ -18,6 +18,7 @@ from tec_numcodecs.models.mini.refining import refined, refinement, truncated
 from tec_numcodecs.models.mini.tokens import TOKENS, join_tokens, split_tokens
 from tec_numcodecs.models.mini.transform import LOW
 from tec_numcodecs.options import set_options
+from tec_numcodecs.reference_flextec import read_tokens
 from tests import mini_weights as mini
 from tests.cubes import scene
 
@@ -177,7 +178,22 @@ def test_anything_else_is_an_error_or_tokens(payload) -> None:
         tokens = split_tokens(payload)
     except CorruptChunk:
         return
-    assert sum(map(len, tokens)) < len(payload)
+    assert join_tokens(tokens) == payload  # sizes in their shortest form, nothing behind
+    assert read_tokens(payload, payload[0]) == tokens
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"", b"\0", b"\x11" + bytes(17), b"\1", b"\1\0\0", b"\1\2a", b"\2\1a", b"\2\x81\0\1ab",
+        b"\1\x80\x80\x80\x80\0", b"\2\xff\xff\xff\xff\x0f\1a", b"\1" + b"\x80" * 3000 + b"\1",
+    ],
+    ids=lambda payload: payload[:8].hex() or "nothing",
+)  # fmt: skip
+def test_tokens_that_are_none(payload) -> None:
+    for split in (split_tokens, lambda data: read_tokens(data, (data or b"\1")[0] or 1)):
+        with pytest.raises(CorruptChunk):
+            split(payload)
 
 
 def test_quality_is_checked(coded) -> None:

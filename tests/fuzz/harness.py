@@ -21,8 +21,11 @@ from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import CorruptChunk, TecError
 from tec_numcodecs.models import registry
 from tec_numcodecs.models.base import Geometry, Rate
+from tec_numcodecs.models.mini.tokens import join_tokens, split_tokens
 from tec_numcodecs.options import set_options
+from tec_numcodecs.reference_flextec import decode_flextec, read_tokens
 from tec_numcodecs.reference_rans import RansDecoder, read_residual
+from tec_numcodecs.reference_transform import Setting
 from tec_numcodecs.sensors import get_sensor
 from tec_numcodecs.weights.registry import locate
 
@@ -130,7 +133,7 @@ def latents_target(data: bytes) -> None:
     if len(data) < 4:
         return
     rate, bands = data[0] % 224, tuple(range(1 + data[1] % 3))
-    shape = (1, len(bands), 1 + data[2] % 20, 1 + data[3] % 20)
+    shape = (1, len(bands), _side(data[2]), _side(data[3]))
     geometry = Geometry(shape, get_sensor("sentinel-2-l2a"), bands)
     setting = reference_fp.Setting(shape, "sentinel-2-l2a", list(bands), rate)
     model, tensors = _model()
@@ -147,12 +150,57 @@ def latents_target(data: bytes) -> None:
     agree(package, judge)
 
 
+def tokens_target(data: bytes) -> None:
+    """Tokens of flextec, split by two readers; then decoded, all of them or the first ones."""
+    payload = data[5:]
+    tokens = agree(lambda: _lengths(split_tokens(payload)), lambda: _lengths(_read_tokens(payload)))
+    if tokens is None:
+        return
+    parts = split_tokens(payload)
+    assert join_tokens(parts) == payload
+    rate, bands = data[0] % 224, tuple(range(1 + data[1] % 2))
+    shape = (1 + data[1] // 2 % 2, len(bands), 1 + data[2] % 8, 1 + data[3] % 8)
+    geometry = Geometry(shape, get_sensor("sentinel-2-l2a"), bands)
+    setting = Setting(shape, "sentinel-2-l2a", list(bands), rate)
+    model, tensors = _model("flextec")
+    wanted = 1 + data[4] % len(parts)
+
+    def package() -> Any:
+        with set_options(quality=wanted):
+            latents = model.entropy_decode([payload], [geometry], [Rate(rate, len(parts))])
+        return np.concatenate([latents[0].symbols, model.synthesis(latents)[0].ravel()])
+
+    def judge() -> Any:
+        pixels, symbols = decode_flextec(parts[:wanted], setting, tensors)
+        return np.concatenate([symbols, pixels.ravel()])
+
+    agree(package, judge)
+
+
+def _read_tokens(payload: bytes) -> list[bytes]:
+    return read_tokens(payload, payload[0]) if payload[:1] > b"\0" else refuse()
+
+
+def _lengths(tokens: list[bytes]) -> list[int]:
+    return [len(token) for token in tokens]
+
+
+def refuse() -> Any:
+    raise CorruptChunk("no tokens")
+
+
+def _side(byte: int) -> int:
+    """A side of an image: mostly small, so that there are more of them in a second."""
+    return 1 + (byte if byte < 20 else byte % 9)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "container": container_target,
     "mask": mask_target,
     "residual": residual_target,
     "rans": rans_target,
     "latents": latents_target,
+    "tokens": tokens_target,
 }
 
 
@@ -191,7 +239,7 @@ def _rows(count: int, seed: int) -> Any:
     return np.random.default_rng(seed).integers(0, 4, count).astype(np.int32)
 
 
-@lru_cache(maxsize=1)
-def _model() -> tuple[Any, Any]:
-    weights = CodecConfig.parse(lam=20).weights
-    return registry.load("fp", weights), reference.load_weights(locate(weights))
+@lru_cache(maxsize=2)
+def _model(name: str = "fp") -> tuple[Any, Any]:
+    weights = CodecConfig.parse(model=name, lam=20).weights
+    return registry.load(name, weights), reference.load_weights(locate(weights))

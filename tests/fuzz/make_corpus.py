@@ -84,16 +84,35 @@ def streams() -> Iterator[tuple[str, bytes]]:
 def payloads() -> Iterator[tuple[str, bytes]]:
     """Latents of fp at several rates."""
     model, _ = _model()
-    for rate, c, h, w in ((0, 1, 8, 8), (90, 3, 20, 19), (150, 2, 13, 20), (223, 3, 1, 20)):
+    for rate, c, h, w in ((0, 1, 8, 8), (90, 2, 12, 11), (150, 2, 13, 20), (223, 3, 1, 20)):
         cube = scene((1, c, h, w), rate).astype(np.int32)
         geometry = Geometry((1, c, h, w), get_sensor("sentinel-2-l2a"), tuple(range(c)))
         latents = model.analysis([cube], [geometry], [Rate(rate)])
         yield f"{rate}", bytes((rate, c - 1, h - 1, w - 1)) + model.entropy_encode(latents)[0]
 
 
+def tokens() -> Iterator[tuple[str, bytes]]:
+    """Payloads of flextec with all tokens and with few, and sizes that lie."""
+    model, _ = _model("flextec")
+    for rate, stored, t, c, h, w in (
+        (0, 16, 1, 1, 3, 4),
+        (60, 9, 1, 2, 8, 8),
+        (120, 5, 2, 1, 7, 8),
+    ):
+        cube = scene((t, c, h, w), rate).astype(np.int32)
+        geometry = Geometry((t, c, h, w), get_sensor("sentinel-2-l2a"), tuple(range(c)))
+        latents = model.analysis([cube], [geometry], [Rate(rate, stored)])
+        head = bytes((rate, c - 1 + 2 * (t - 1), h - 1, w - 1))
+        payload = model.entropy_encode(latents)[0]
+        yield f"{rate}", head + bytes([stored - 1]) + payload
+        yield f"{rate}-first", head + b"\2" + payload
+    yield "long-size", bytes(5) + b"\2\x81\0\1ab"
+    yield "empty", bytes(5) + b"\x10" + bytes(16)
+
+
 SOURCES = {
     "container": container, "mask": masks, "residual": residuals, "rans": streams,
-    "latents": payloads,
+    "latents": payloads, "tokens": tokens,
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-NAMES = ("container", "mask", "residual", "rans", "latents")
+NAMES = ("container", "mask", "residual", "rans", "latents", "tokens")
 
 
 def fuzz(target: str, arguments: list[str]) -> None:

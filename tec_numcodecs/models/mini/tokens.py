@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
-import numpy as np
-
+from tec_numcodecs._bytes import ByteReader, varint
 from tec_numcodecs.errors import CorruptChunk
 
 TOKENS = 16
@@ -14,14 +12,8 @@ TOKENS = 16
 
 def join_tokens(tokens: Sequence[bytes]) -> bytes:
     """Tokens to a payload."""
-    sizes = bytearray([len(tokens)])
-    for token in tokens:
-        size = len(token)
-        while size > 127:
-            sizes.append(size & 127 | 128)
-            size >>= 7
-        sizes.append(size)
-    return bytes(sizes) + b"".join(tokens)
+    sizes = b"".join(varint(len(token)) for token in tokens)
+    return bytes([len(tokens)]) + sizes + b"".join(tokens)
 
 
 def split_tokens(payload: bytes) -> list[bytes]:
@@ -30,24 +22,15 @@ def split_tokens(payload: bytes) -> list[bytes]:
     Raises
     ------
     CorruptChunk
-        If there is no token, or another number of bytes than the sizes say.
+        If there is no token, or another number of bytes than the sizes say; or a size is not in
+        its shortest form.
     """
     count = payload[0] if payload else 0
     if not 1 <= count <= TOKENS:
         raise CorruptChunk(f"{count} tokens", allowed=f"1 to {TOKENS}")
-    sizes, at = [], 1
-    for _ in range(count):
-        size = shift = 0
-        while True:
-            if at >= len(payload) or shift > 28:
-                raise CorruptChunk("sizes of tokens that do not end")
-            size |= (payload[at] & 127) << shift
-            shift += 7
-            at += 1
-            if payload[at - 1] < 128:
-                break
-        sizes.append(size)
-    if at + sum(sizes) != len(payload):
-        raise CorruptChunk(f"a payload of {len(payload)} bytes that does not fit its tokens")
-    ends = np.cumsum([at, *sizes]).tolist()
-    return [payload[start:end] for start, end in pairwise(ends)]
+    reader = ByteReader(payload, 1)
+    sizes = [reader.varint(len(payload)) for _ in range(count)]
+    tokens = [reader.take(size) for size in sizes]
+    if reader.left:
+        raise CorruptChunk(f"{reader.left} bytes behind the last token", allowed="none")
+    return tokens
