@@ -23,6 +23,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 TORCH ?= torch==2.13.0
 # Options for pytest: make test ARGS="-k sensors -x"
 ARGS ?=
+# Processes that share the tests, a file at a time: as many as there are processors.
+JOBS ?= auto
 
 VENV := .venv
 TRAIN := .venv-train
@@ -47,7 +49,7 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy $(PACKAGES)
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow and not train" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not train" -n $(JOBS) --maxprocesses 8 --dist loadfile $(ARGS)
 
 test-all: lint
 	$(BIN)/python -m pytest -m "not train" --hypothesis-profile=thorough \
@@ -58,7 +60,7 @@ test-train: $(TRAIN)/.installed
 	$(TRAIN)/bin/python -m pytest -m train $(ARGS) || [ $$? -eq 5 ]
 
 test-numpy1: $(TRAIN)/.installed
-	$(TRAIN)/bin/python -m pytest -m "not slow and not train" $(ARGS)
+	$(TRAIN)/bin/python -m pytest -m "not slow and not train" -n $(JOBS) --maxprocesses 8 --dist loadfile $(ARGS)
 
 # Where there is no wheel of atheris for the Python in use, `make test` still replays the corpus.
 fuzz: $(VENV)/.installed-fuzz

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tec_numcodecs import _accel
+from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.mini import mixture_rows
 from tec_numcodecs.models.mini.detail import rescaled, shapes_of
 from tec_numcodecs.models.mini.features import (
@@ -17,9 +18,11 @@ from tec_numcodecs.models.mini.features import (
     add_own,
     plane_features,
 )
+from tec_numcodecs.models.mini.flextec import MiniFlex
 from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.perceptron import Perceptron
 from tec_numcodecs.models.mini.places import Places
+from tec_numcodecs.models.mini.refining import later_rows, refined
 from tests import mini_weights as mini
 
 if _accel.native() is None:
@@ -113,13 +116,39 @@ def test_networks_and_rows(name, seed, count) -> None:
     same(run)
 
 
-@given(SEEDS, st.integers(0, 60), st.sampled_from([16, 17, 40, 1 << 12]))
-def test_rescaling(seed, count, step) -> None:
+@given(SEEDS, st.integers(0, 60), st.sampled_from([16, 17, 40, 1 << 12]), st.sampled_from([0, 32]))
+def test_rescaling(seed, count, step, half) -> None:
     random = np.random.default_rng(seed)
     offsets = random.integers(-127, 128, (50, 7)).astype(np.int8)
     row, raw = (random.integers(0, most, count).astype(np.int32) for most in (50, 2))
     q, base = (random.integers(-9, 10, count).astype(np.int32) for _ in range(2))
-    same(lambda: [rescaled(q, Choice(row, base, raw), offsets, step)])
+    same(lambda: [rescaled(q, Choice(row, base, raw), offsets, step, half)])
+
+
+@given(SEEDS, st.integers(0, 60), st.sampled_from([16, 40, 1 << 12]))
+def test_later_passes(seed, count, step) -> None:
+    random = np.random.default_rng(seed)
+    before = random.integers(-5, 6, count).astype(np.int32)
+    mean, scale, shape = random.integers(-60, 61, (3, count)).astype(np.float32)
+    symbol = np.where(before == 0, random.integers(-1, 2, count), random.integers(0, 2, count))
+    refining = mini.model(MiniFlex)._refining
+
+    def run():
+        row = later_rows(mean, scale, shape, before)
+        q = refined(symbol.astype(np.int32), before)
+        zeros = np.zeros_like(row)
+        values = refining.values(2, q, Choice(row, zeros, zeros), step)
+        return [row, q, values]
+
+    same(run)
+
+
+@pytest.mark.parametrize(("before", "symbol"), [(0, 2), (0, -2), (1, -1), (-3, 2)])
+@pytest.mark.parametrize("native", ["0", "1"])
+def test_no_digits(before, symbol, native, monkeypatch) -> None:
+    monkeypatch.setenv("TEC_DISABLE_NATIVE", native)
+    with pytest.raises(CorruptChunk, match="digit"):
+        refined(np.array([0, symbol], np.int32), np.array([0, before], np.int32))
 
 
 def test_buffers_that_do_not_fit() -> None:
@@ -130,9 +159,9 @@ def test_buffers_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="do not match"):
         c.context_choose(three, four, three, whole, 0, whole, whole, whole)
     with pytest.raises(ValueError, match="do not match"):
-        c.context_rescale(whole, whole, whole, whole, np.zeros(4, np.int32), np.zeros(7, "i1"), 16)
+        c.context_rescale(whole, whole, whole, whole, whole[:2], np.zeros(7, "i1"), 0, 16)
     with pytest.raises(IndexError, match="outside"):
-        c.context_rescale(whole, whole, whole + 1, whole, whole, np.zeros(7, "i1"), 17)
+        c.context_rescale(whole, whole, whole + 1, whole, whole, np.zeros(7, "i1"), 0, 17)
     table, plane = np.zeros(2, np.int16), np.zeros((1, 3, 3), np.int32)
     features = np.zeros((1, 51), np.int16)
     with pytest.raises(IndexError, match="outside"):

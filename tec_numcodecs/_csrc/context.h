@@ -1,7 +1,7 @@
 /* What the context models do for every coefficient: features, networks, table rows. Pure C.
  *
- * The NumPy twins in tec_numcodecs/models/mini/{surroundings,references,perceptron,mixture_rows,
- * detail}.py are the specification; both give the same integers. Planes have a border of one, so
+ * The NumPy twins in tec_numcodecs/models/mini/{places,features,perceptron,mixture_rows,detail,
+ * refining}.py are the specification; both give the same integers. Planes have a border of one, so
  * that neighbours are a constant offset away. Functions that return int return 0, or -1 if an
  * index lies outside.
  */
@@ -102,9 +102,27 @@ void tec_context_choose(const float *mean, const float *scale, const float *shap
                         int32_t *raw);
 
 /* Integers to coefficients at the centroids of their intervals. offsets (rows, 7) in 64ths of a
- * step, which is in 1/16. Returns the largest magnitude, or -1 if a row has no offsets. */
+ * step, which is in 1/16; with raw bits it is `half`, with the sign of the integer. Returns the
+ * largest magnitude, or -1 if a row has no offsets. */
 int64_t tec_context_rescale(const int32_t *q, const int32_t *row, const int32_t *base,
                             const int32_t *raw, size_t count, const int8_t *offsets, size_t rows,
-                            int64_t step, int32_t *out);
+                            int64_t half, int64_t step, int32_t *out);
+
+/* First rows of a later pass: of integers that were zero before, then of three magnitudes. */
+typedef struct {
+    int32_t zeros, digits;
+} tec_pass;
+
+/* Rows of coefficients that were `before` (count) in the pass before; see tec_context_choose. */
+void tec_pass_rows(tec_pass pass, const int32_t *before, size_t count, const float *mean,
+                   const float *scale, const float *shape, const int32_t *packed, int least,
+                   int most, int32_t *row);
+/* Symbols to integers; -1 if one is no binary digit. */
+int tec_pass_refine(const int32_t *before, const int32_t *symbol, size_t count, int32_t *q);
+/* Integers to coefficients: offsets of_zeros (rows, 3) and of_digits (digit_rows, 2). Returns the
+ * largest magnitude, or -1 if a row has no offsets. */
+int64_t tec_pass_rescale(tec_pass pass, const int32_t *q, const int32_t *row, size_t count,
+                         const int8_t *of_zeros, size_t rows, const int8_t *of_digits,
+                         size_t digit_rows, int64_t step, int32_t *out);
 
 #endif

@@ -276,10 +276,11 @@ PyObject *tec_py_context_choose(PyObject *module, PyObject *args)
 PyObject *tec_py_context_rescale(PyObject *module, PyObject *args)
 {
     PyObject *out, *in[4], *offsets;
-    Py_ssize_t step;
+    Py_ssize_t half, step;
     int64_t peak = 0;
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOOOOOn", &out, &in[0], &in[1], &in[2], &in[3], &offsets, &step))
+    if (!PyArg_ParseTuple(args, "OOOOOOnn", &out, &in[0], &in[1], &in[2], &in[3], &offsets, &half,
+                          &step))
         return NULL;
     buffers all = {.count = 0, .fits = 1};
     size_t count, held;
@@ -289,8 +290,81 @@ PyObject *tec_py_context_rescale(PyObject *module, PyObject *args)
     const int8_t *table = numbers(&all, offsets, 1, 0, &held);
     if (ready(&all)) {
         Py_BEGIN_ALLOW_THREADS
-        peak = tec_context_rescale(part[0], part[1], part[2], part[3], count, table, held / 7, step,
-                                   target);
+        peak = tec_context_rescale(part[0], part[1], part[2], part[3], count, table, held / 7, half,
+                                   step, target);
+        Py_END_ALLOW_THREADS
+    }
+    if (!done(&all, peak >= 0)) return NULL;
+    return PyLong_FromLongLong(peak);
+}
+
+PyObject *tec_py_pass_rows(PyObject *module, PyObject *args)
+{
+    PyObject *row, *before, *in[3], *packed;
+    int least;
+    tec_pass pass;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOOOOiii", &row, &before, &in[0], &in[1], &in[2], &packed,
+                          &least, &pass.zeros, &pass.digits))
+        return NULL;
+    buffers all = {.count = 0, .fits = 1};
+    size_t count, scales;
+    const float *part[3];
+    const int32_t *known = numbers(&all, before, 4, 0, &count);
+    int32_t *found = given(&all, row, 4, 1, count);
+    for (int i = 0; i < 3; i++) part[i] = given(&all, in[i], 4, 0, count);
+    const int32_t *table = numbers(&all, packed, 4, 0, &scales);
+    if (!scales) all.fits = 0;
+    if (ready(&all)) {
+        Py_BEGIN_ALLOW_THREADS
+        tec_pass_rows(pass, known, count, part[0], part[1], part[2], table, least,
+                      least + (int)scales - 1, found);
+        Py_END_ALLOW_THREADS
+    }
+    if (!done(&all, 1)) return NULL;
+    Py_RETURN_NONE;
+}
+
+PyObject *tec_py_pass_refine(PyObject *module, PyObject *args)
+{
+    PyObject *q, *before, *symbol;
+    int failed = 0;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOO", &q, &before, &symbol)) return NULL;
+    buffers all = {.count = 0, .fits = 1};
+    size_t count;
+    const int32_t *known = numbers(&all, before, 4, 0, &count);
+    const int32_t *more = given(&all, symbol, 4, 0, count);
+    int32_t *found = given(&all, q, 4, 1, count);
+    if (ready(&all)) {
+        Py_BEGIN_ALLOW_THREADS
+        failed = tec_pass_refine(known, more, count, found);
+        Py_END_ALLOW_THREADS
+    }
+    if (!done(&all, 1)) return NULL;
+    return PyBool_FromLong(!failed);
+}
+
+PyObject *tec_py_pass_rescale(PyObject *module, PyObject *args)
+{
+    PyObject *out, *q, *row, *zeros, *digits;
+    Py_ssize_t step;
+    int64_t peak = 0;
+    tec_pass pass;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOOOiin", &out, &q, &row, &zeros, &digits, &pass.zeros,
+                          &pass.digits, &step))
+        return NULL;
+    buffers all = {.count = 0, .fits = 1};
+    size_t count, rows, digit_rows;
+    int32_t *target = numbers(&all, out, 4, 1, &count);
+    const int32_t *values = given(&all, q, 4, 0, count), *where = given(&all, row, 4, 0, count);
+    const int8_t *of_zeros = numbers(&all, zeros, 1, 0, &rows);
+    const int8_t *of_digits = numbers(&all, digits, 1, 0, &digit_rows);
+    if (ready(&all)) {
+        Py_BEGIN_ALLOW_THREADS
+        peak = tec_pass_rescale(pass, values, where, count, of_zeros, rows / 3, of_digits,
+                                digit_rows / 2, step, target);
         Py_END_ALLOW_THREADS
     }
     if (!done(&all, peak >= 0)) return NULL;

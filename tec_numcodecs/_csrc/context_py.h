@@ -12,6 +12,9 @@ PyObject *tec_py_context_network(PyObject *module, PyObject *args);
 PyObject *tec_py_context_shapes(PyObject *module, PyObject *args);
 PyObject *tec_py_context_choose(PyObject *module, PyObject *args);
 PyObject *tec_py_context_rescale(PyObject *module, PyObject *args);
+PyObject *tec_py_pass_rows(PyObject *module, PyObject *args);
+PyObject *tec_py_pass_refine(PyObject *module, PyObject *args);
+PyObject *tec_py_pass_rescale(PyObject *module, PyObject *args);
 
 #define TEC_CONTEXT_METHODS                                                                       \
     {"context_places", tec_py_context_places, METH_VARARGS,                                       \
@@ -28,6 +31,13 @@ PyObject *tec_py_context_rescale(PyObject *module, PyObject *args);
     {"context_choose", tec_py_context_choose, METH_VARARGS,                                       \
      "context_choose(mean, scale, shape, packed, least, row, base, raw): fills the last three"}, \
     {"context_rescale", tec_py_context_rescale, METH_VARARGS,                                     \
-     "context_rescale(out, q, row, base, raw, offsets, step): fills out, returns the peak"}
+     "context_rescale(out, q, row, base, raw, offsets, half, step): fills out, returns the peak"}, \
+    {"pass_rows", tec_py_pass_rows, METH_VARARGS,                                                 \
+     "pass_rows(row, before, mean, scale, shape, packed, least, zeros, digits): fills row"},      \
+    {"pass_refine", tec_py_pass_refine, METH_VARARGS,                                             \
+     "pass_refine(q, before, symbol): fills q, returns whether all symbols are digits"},          \
+    {"pass_rescale", tec_py_pass_rescale, METH_VARARGS,                                           \
+     "pass_rescale(out, q, row, of_zeros, of_digits, zeros, digits, step): fills out, returns "   \
+     "the peak"}
 
 #endif

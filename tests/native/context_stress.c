@@ -137,13 +137,40 @@ static int rows(size_t count)
         whole[3 * count + i] = between(-HUGE, HUGE);
     }
     failed |= tec_context_rescale(whole + 3 * count, whole, whole + count, whole + 2 * count, count,
-                                  offsets, 3, 48, whole + 3 * count) < 0;
+                                  offsets, 3, 32, 48, whole + 3 * count) < 0;
     if (count) {
         whole[0] = next() % 2 ? -1 : 3;
         failed |= tec_context_rescale(whole + 3 * count, whole, whole + count, whole + 2 * count,
-                                      count, offsets, 3, 48, whole + 3 * count) >= 0;
+                                      count, offsets, 3, 32, 48, whole + 3 * count) >= 0;
     }
     free(real), free(whole);
+    return failed;
+}
+
+static int passes(size_t count)
+{
+    const tec_pass pass = {100, 1000};
+    int32_t packed[3] = {0, 100, 200 | 1 << 16};
+    float *real = malloc((3 * count + 1) * sizeof *real);
+    int32_t *before = calloc(4 * count + 1, sizeof *before), *symbol = before + count;
+    int32_t *row = symbol + count, *q = row + count;
+    int8_t zeros[3 * 900] = {0}, digits[2 * 3 * 3 * 8] = {0};
+    int failed = 0;
+    for (size_t i = 0; i < 3 * count; i++) real[i] = (float)between(-HUGE, HUGE);
+    for (size_t i = 0; i < count; i++) {
+        before[i] = next() % 2 ? 0 : between(-HUGE, HUGE);
+        symbol[i] = before[i] ? (int32_t)(next() % 2) : between(-1, 1);
+    }
+    tec_pass_rows(pass, before, count, real, real + count, real + 2 * count, packed, -1, 1, row);
+    failed |= tec_pass_refine(before, symbol, count, q);
+    failed |= tec_pass_rescale(pass, q, row, count, zeros, 900, digits, 72, 48, q) < 0;
+    if (count) {
+        row[0] = next() % 2 ? 99 : 1072;
+        failed |= tec_pass_rescale(pass, q, row, count, zeros, 900, digits, 72, 48, q) >= 0;
+        symbol[0] = 2;
+        failed |= tec_pass_refine(before, symbol, count, q) == 0;
+    }
+    free(real), free(before);
     return failed;
 }
 
@@ -155,6 +182,7 @@ int main(int argc, char **argv)
         failed |= features(1 + next() % 3, 1 + next() % 20, 1 + next() % 20);
         failed |= network(next() % 9, 1 + next() % 60, 1 + next() % 70, 1 + next() % 20);
         failed |= rows(next() % 50);
+        failed |= passes(next() % 50);
     }
     return failed;
 }

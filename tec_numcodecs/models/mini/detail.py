@@ -322,7 +322,9 @@ def shapes_of(
     return mean, scale, shape
 
 
-def rescaled(q: Int32Array, choice: Choice, offsets: NDArray[np.int8], step: int) -> Int32Array:
+def rescaled(
+    q: Int32Array, choice: Choice, offsets: NDArray[np.int8], step: int, half: int = 0
+) -> Int32Array:
     """Integers to coefficients.
 
     Parameters
@@ -334,6 +336,8 @@ def rescaled(q: Int32Array, choice: Choice, offsets: NDArray[np.int8], step: int
         In 64ths of a step.
     step : int
         In sixteenths of a DN.
+    half : int
+        Offset away from zero of integers that have raw bits.
 
     Raises
     ------
@@ -344,22 +348,27 @@ def rescaled(q: Int32Array, choice: Choice, offsets: NDArray[np.int8], step: int
     if c is not None:
         value = np.empty(len(q), np.int32)
         q = np.ascontiguousarray(q)
-        peak = c.context_rescale(value, q, choice.row, choice.base, choice.raw, offsets, step)
+        peak = c.context_rescale(value, q, choice.row, choice.base, choice.raw, offsets, half, step)
     else:
-        value, peak = _rescaled(q, choice, offsets, step)
+        value, peak = _rescaled(q, choice, offsets, step, half)
+    return within_limit(value, peak)
+
+
+def within_limit(coefficients: Int32Array, peak: int) -> Int32Array:
+    """Coefficients, of which ``peak`` is the largest magnitude; CorruptChunk if it is too large."""
     if peak > COEFFICIENT_LIMIT:
         raise CorruptChunk(f"a coefficient of {peak} DN", allowed=f"up to {COEFFICIENT_LIMIT}")
-    return value
+    return coefficients
 
 
 def _rescaled(
-    q: Int32Array, choice: Choice, offsets: NDArray[np.int8], step: int
+    q: Int32Array, choice: Choice, offsets: NDArray[np.int8], step: int, half: int
 ) -> tuple[Int32Array, int]:
     """Coefficients and the largest magnitude; twin of the C function."""
     value = q.astype(np.int64)
     if step != STEP_UNIT:
         symbol = np.clip(q - choice.base, -OFFSETS, OFFSETS) + OFFSETS
-        offset = np.where(choice.raw > 0, 0, offsets[choice.row, symbol])
+        offset = np.where(choice.raw > 0, half * np.sign(q), offsets[choice.row, symbol])
         value = ((value * 64 + offset) * step + 512) >> 10
     return value.astype(np.int32), int(np.abs(value).max(initial=0))
 

@@ -89,12 +89,12 @@ def choose(mean: Float32Array, scale: Float32Array, shape: Float32Array) -> Choi
     c = native()
     if c is not None:
         row, base, raw = np.empty((3, len(mean)), np.int32)
-        c.context_choose(mean, scale, shape, _PACKED, SCALE_MIN, row, base, raw)
+        c.context_choose(mean, scale, shape, PACKED, SCALE_MIN, row, base, raw)
         return Choice(row, base, raw)
     whole = np.floor((mean + MEANS / 2) * (1 / MEANS))
     part = (mean - whole * MEANS).astype(np.int32) + MEANS // 2  # 0 .. 15
     index = np.clip(scale, SCALE_MIN, SCALE_MAX).astype(np.intp) - SCALE_MIN
-    packed = _PACKED[index]
+    packed = PACKED[index]
     merged = (packed >> 16) & 15
     place = np.clip(shape, 0, SHAPES - 1).astype(np.int32) * (MEANS >> merged)
     return Choice(
@@ -111,4 +111,5 @@ def _pack() -> Int32Array:
     return (first[reduced] | (merged[reduced] << 16) | (raw << 20)).astype(np.int32)
 
 
-_PACKED = _pack()
+#: First row, bits of the mean that it merges and raw bits, by scale: as C takes them.
+PACKED = _pack()

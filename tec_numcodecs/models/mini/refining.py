@@ -16,15 +16,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tec_numcodecs._accel import native
 from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.mini import mixture_rows
 from tec_numcodecs.models.mini.detail import (
-    OFFSETS,
     Coding,
     DetailWalk,
     History,
     Networks,
     Visited,
+    rescaled,
+    within_limit,
 )
 from tec_numcodecs.models.mini.levelwise import LevelTransform
 from tec_numcodecs.models.mini.mixture_rows import Choice
@@ -32,7 +34,6 @@ from tec_numcodecs.models.mini.perceptron import Arrays, Perceptron
 from tec_numcodecs.models.mini.places import Index
 from tec_numcodecs.models.mini.prior import Plane
 from tec_numcodecs.models.mini.quantiser import (
-    COEFFICIENT_LIMIT,
     LEVELS,
     MAX_RATE_INDEX,
     STEP_UNIT,
@@ -72,7 +73,7 @@ class Refining:
             for o in range(3)
         }
         names = ("first", "zeros", "digits")
-        offsets = [np.asarray(arrays[f"flex.offsets.{name}"], np.int64) for name in names]
+        offsets = [np.ascontiguousarray(arrays[f"flex.offsets.{name}"], np.int8) for name in names]
         self._first, self._zeros, self._digits = offsets
 
     def values(self, number: int, q: Int32Array, choice: Choice, step: int) -> Int32Array:
@@ -93,18 +94,20 @@ class Refining:
         CorruptChunk
             If a coefficient is larger than the transform allows.
         """
+        if not number:
+            return rescaled(q, choice, self._first, step, half=32)
         if step == STEP_UNIT:
             return q
-        if number:
+        c = native()
+        if c is None:
             offset = self.offsets(number, q, choice.row)
-        else:
-            symbol = np.clip(q - choice.base, -OFFSETS, OFFSETS) + OFFSETS
-            offset = np.where(choice.raw > 0, 32 * np.sign(q), self._first[choice.row, symbol])
-        value = ((q.astype(np.int64) * 64 + offset) * step + 512) >> 10
-        peak = int(np.abs(value).max(initial=0))
-        if peak > COEFFICIENT_LIMIT:
-            raise CorruptChunk(f"a coefficient of {peak} DN", allowed=f"up to {COEFFICIENT_LIMIT}")
-        return value.astype(np.int32)
+            wide = ((q.astype(np.int64) * 64 + offset) * step + 512) >> 10
+            return within_limit(wide.astype(np.int32), int(np.abs(wide).max(initial=0)))
+        value = np.empty(len(q), np.int32)
+        zeros, digits = self._zeros[number - 1], self._digits[number - 1]
+        rows = (MIXTURE_ROWS, FIRST_DIGIT_ROW)
+        peak = c.pass_rescale(value, q, choice.row, zeros, digits, *rows, step)
+        return within_limit(value, peak)
 
     def offsets(self, number: int, q: Int32Array, row: Int32Array) -> NDArray[np.int64]:
         """Where integers (P,) of a later pass lie above themselves, in 64ths of its step."""
@@ -216,17 +219,9 @@ class RefiningWalk(DetailWalk):
     ) -> Choice:
         if self._before is None:
             return mixture_rows.choose(mean, scale, shape)
-        half = mixture_rows.MEANS // 2
-        mean = np.clip(mean, -half, half - 1)
-        scale = np.clip(scale, mixture_rows.SCALE_MIN, mixture_rows.SCALE_RAW - 1)
-        choice = mixture_rows.choose(mean, scale, shape)
-        magnitude = np.abs(self._before[at])
-        kind = np.minimum(magnitude, MAGNITUDES) - 1
-        place = kind * _SCALES + scale.astype(np.int32) - mixture_rows.SCALE_MIN
-        level = np.clip(shape, 0, mixture_rows.SHAPES - 1).astype(np.int32)
-        digit = FIRST_DIGIT_ROW + place * mixture_rows.SHAPES + level
-        row = np.where(magnitude > 0, digit, MIXTURE_ROWS + choice.row)
-        return Choice(row.astype(np.int32), np.zeros_like(row), np.zeros_like(row))
+        row = later_rows(mean, scale, shape, self._before[at])
+        zeros = np.zeros_like(row)
+        return Choice(row, zeros, zeros)
 
     def _place(self, plane: Plane, flat: Index, q: Int32Array, choice: Choice) -> None:
         step = int(self._steps[plane.level, plane.orientation])
@@ -250,6 +245,35 @@ def rate_of_pass(rate_index: int, number: int) -> int:
     return min(rate_index + 16 * (PASSES - 1 - number), MAX_RATE_INDEX)
 
 
+def later_rows(
+    mean: Float32Array, scale: Float32Array, shape: Float32Array, before: Int32Array
+) -> Int32Array:
+    """Rows of a later pass, (P,); see :func:`.mixture_rows.choose` and the module's description.
+
+    Parameters
+    ----------
+    mean, scale, shape : float32 arrays (P,) of whole numbers
+    before : int32 array (P,)
+        Integers of the pass before.
+    """
+    c = native()
+    if c is not None:
+        row = np.empty(len(before), np.int32)
+        packed = mixture_rows.PACKED[:_SCALES]
+        first = (mixture_rows.SCALE_MIN, MIXTURE_ROWS, FIRST_DIGIT_ROW)
+        c.pass_rows(row, before, mean, scale, shape, packed, *first)
+        return row
+    half = mixture_rows.MEANS // 2
+    mean = np.clip(mean, -half, half - 1)
+    scale = np.clip(scale, mixture_rows.SCALE_MIN, mixture_rows.SCALE_RAW - 1)
+    choice = mixture_rows.choose(mean, scale, shape)
+    kind = np.minimum(np.abs(before), MAGNITUDES) - 1
+    place = kind * _SCALES + scale.astype(np.int32) - mixture_rows.SCALE_MIN
+    level = np.clip(shape, 0, mixture_rows.SHAPES - 1).astype(np.int32)
+    digit = FIRST_DIGIT_ROW + place * mixture_rows.SHAPES + level
+    return np.where(before != 0, digit, MIXTURE_ROWS + choice.row).astype(np.int32)
+
+
 def refined(symbol: Int32Array, before: Int32Array) -> Int32Array:
     """Integers from symbols and the integers of the pass before.
 
@@ -258,10 +282,16 @@ def refined(symbol: Int32Array, before: Int32Array) -> Int32Array:
     CorruptChunk
         If a symbol is one that no encoder writes.
     """
-    least = np.where(before == 0, -1, 0)
-    if (symbol < least).any() or (symbol > 1).any():
+    c = native()
+    if c is None:
+        q = np.where(before == 0, symbol, 2 * before + np.sign(before) * symbol).astype(np.int32)
+        digits = bool(((symbol >= np.where(before == 0, -1, 0)) & (symbol <= 1)).all())
+    else:
+        q = np.empty(len(symbol), np.int32)
+        digits = c.pass_refine(q, before, symbol)
+    if not digits:
         raise CorruptChunk("a refinement that is no binary digit")
-    return np.where(before == 0, symbol, 2 * before + np.sign(before) * symbol).astype(np.int32)
+    return q
 
 
 def refinement(q: Int32Array, before: Int32Array) -> Int32Array:

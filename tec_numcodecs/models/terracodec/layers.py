@@ -86,7 +86,9 @@ class GDN(nn.Module):
         super().__init__()
         self.inverse = inverse
         self.beta = nn.Parameter(torch.ones(channels, dtype=torch.float32))
-        self.gamma = nn.Parameter(0.1 * torch.eye(channels, dtype=torch.float32))
+        # Not torch.eye: on the meta device it imports all of torch._dynamo, seconds.
+        gamma = torch.zeros(channels, channels, dtype=torch.float32).fill_diagonal_(0.1)
+        self.gamma = nn.Parameter(gamma)
         self.beta_reparam = _Reparametrised((_BETA_MINIMUM + _PEDESTAL) ** 0.5)
         self.gamma_reparam = _Reparametrised(_GAMMA_BOUND)
 
