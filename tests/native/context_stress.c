@@ -151,7 +151,7 @@ static int passes(size_t count)
 {
     const tec_pass pass = {100, 1000};
     int32_t packed[3] = {0, 100, 200 | 1 << 16};
-    float *real = malloc((3 * count + 1) * sizeof *real);
+    float *real = calloc(3 * count + 1, sizeof *real);
     int32_t *before = calloc(4 * count + 1, sizeof *before), *symbol = before + count;
     int32_t *row = symbol + count, *q = row + count;
     int8_t zeros[3 * 900] = {0}, digits[2 * 3 * 3 * 8] = {0};
