@@ -11,6 +11,7 @@ from tec_numcodecs import _accel
 from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.mini import mixture_rows
 from tec_numcodecs.models.mini.detail import rescaled, shapes_of
+from tec_numcodecs.models.mini.elic import MiniElic
 from tec_numcodecs.models.mini.features import (
     OWN_FEATURES,
     Companding,
@@ -139,6 +140,21 @@ def test_later_passes(seed, count, step) -> None:
         zeros = np.zeros_like(row)
         values = refining.values(2, q, Choice(row, zeros, zeros), step)
         return [row, q, values]
+
+    same(run)
+
+
+@given(SEEDS, st.integers(0, 60), st.sampled_from([16, 40, 1 << 12]))
+def test_prices_and_decisions(seed, count, step) -> None:
+    random = np.random.default_rng(seed)
+    prices = mini.model(MiniElic)._prices
+    row = random.integers(0, len(mini.arrays()["offsets"]), count).astype(np.int32)
+    base, raw = integers(random, count), random.integers(0, 4, count).astype(np.int32)
+    symbol, values = integers(random, count), integers(random, count, 3000)
+
+    def run():
+        bits = prices._table.of(symbol, row)
+        return [bits, prices.decide(values, step, Choice(row, base, raw))]
 
     same(run)
 

@@ -16,19 +16,24 @@ ROOT = Path(__file__).parent.parent
 CSRC = ROOT / "tec_numcodecs" / "_csrc"
 FLAGS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 RANS = ["rans_tables.c", "rans_encode.c", "rans_decode.c"]
-CONTEXT = ["context_features.c", "context_network.c", "context_rows.c"]
+CONTEXT = [f"context_{part}.c" for part in ("features", "network", "prices", "rows")]
 # Stress program, the sources of the core that it needs, its arguments, further compiler flags.
 CASES = {
     "rans": ("rans_stress.c", RANS, ["2000", "1"], []),
     "exact": ("exact_stress.c", ["exact.c", "words.c"], ["500"], ["-ffp-contract=off", "-lm"]),
     # As on a processor without AVX2.
     "exact-portable": (
-        "exact_stress.c", ["exact.c", "words.c"], ["100"],
+        "exact_stress.c",
+        ["exact.c", "words.c"],
+        ["100"],
         ["-ffp-contract=off", "-DTEC_WORDS_PORTABLE", "-lm"],
     ),
-    "context": ("context_stress.c", CONTEXT, ["300"], ["-ffp-contract=off"]),
+    "context": ("context_stress.c", CONTEXT, ["300"], ["-ffp-contract=off", "-lm"]),
     "context-portable": (
-        "context_stress.c", CONTEXT, ["100"], ["-ffp-contract=off", "-DTEC_CONTEXT_PORTABLE"],
+        "context_stress.c",
+        CONTEXT,
+        ["100"],
+        ["-ffp-contract=off", "-DTEC_CONTEXT_PORTABLE", "-lm"],
     ),
     "transform": ("transform_stress.c", ["lifting.c", "klt.c"], ["60"], []),
     # As on a compiler that has no product of 128 bits.

@@ -1,7 +1,7 @@
 /* What the context models do for every coefficient: features, networks, table rows. Pure C.
  *
  * The NumPy twins in tec_numcodecs/models/mini/{places,features,perceptron,mixture_rows,detail,
- * refining}.py are the specification; both give the same integers. Planes have a border of one, so
+ * refining,symbols}.py are the specification; both give the same integers. Planes have a border of one, so
  * that neighbours are a constant offset away. Functions that return int return 0, or -1 if an
  * index lies outside.
  */
@@ -124,5 +124,23 @@ int tec_pass_refine(const int32_t *before, const int32_t *symbol, size_t count, 
 int64_t tec_pass_rescale(tec_pass pass, const int32_t *q, const int32_t *row, size_t count,
                          const int8_t *of_zeros, size_t rows, const int8_t *of_digits,
                          size_t digit_rows, int64_t step, int32_t *out);
+
+/* What symbols cost in bits. bits: of every interval of tables whose rows begin at starts
+ * (rows + 1) and whose first symbols are minimum (rows). */
+typedef struct {
+    const int64_t *starts;
+    const int32_t *minimum;
+    const float *bits;
+    size_t rows;
+} tec_prices;
+
+/* Bits of symbols (count), those of escapes estimated. */
+int tec_price_symbols(tec_prices prices, const int32_t *symbol, const int32_t *row, size_t count,
+                      float *out);
+/* Of the nearest integer to value * unit, the next one towards zero and zero the one with the least
+ * squared error plus bits times lagrangian. offsets (rows, 7): see tec_context_rescale. */
+int tec_price_decide(tec_prices prices, const int8_t *offsets, size_t rows, const int32_t *value,
+                     double unit, double lagrangian, const int32_t *row, const int32_t *base,
+                     const int32_t *raw, size_t count, int32_t *q);
 
 #endif

@@ -370,3 +370,64 @@ PyObject *tec_py_pass_rescale(PyObject *module, PyObject *args)
     if (!done(&all, peak >= 0)) return NULL;
     return PyLong_FromLongLong(peak);
 }
+
+/* A tuple (starts, minimum, bits). */
+static tec_prices prices(buffers *all, PyObject *starts, PyObject *minimum, PyObject *bits)
+{
+    size_t ends, count;
+    tec_prices found = {.rows = 0};
+    found.starts = numbers(all, starts, 8, 0, &ends);
+    found.minimum = numbers(all, minimum, 4, 0, &found.rows);
+    found.bits = numbers(all, bits, 4, 0, &count);
+    if (ready(all)) all->fits = ends == found.rows + 1 && found.starts[found.rows] == (int64_t)count;
+    return found;
+}
+
+PyObject *tec_py_price_symbols(PyObject *module, PyObject *args)
+{
+    PyObject *out, *symbol, *row, *table[3];
+    int failed = 0;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOO(OOO)", &out, &symbol, &row, &table[0], &table[1], &table[2]))
+        return NULL;
+    buffers all = {.count = 0, .fits = 1};
+    size_t count;
+    float *target = numbers(&all, out, 4, 1, &count);
+    const int32_t *values = given(&all, symbol, 4, 0, count), *where = given(&all, row, 4, 0, count);
+    const tec_prices list = prices(&all, table[0], table[1], table[2]);
+    if (ready(&all)) {
+        Py_BEGIN_ALLOW_THREADS
+        failed = tec_price_symbols(list, values, where, count, target);
+        Py_END_ALLOW_THREADS
+    }
+    if (!done(&all, !failed)) return NULL;
+    Py_RETURN_NONE;
+}
+
+PyObject *tec_py_price_decide(PyObject *module, PyObject *args)
+{
+    PyObject *q, *value, *in[3], *table[3], *offsets;
+    double unit, lagrangian;
+    int failed = 0;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOddOOOO(OOO)", &q, &value, &unit, &lagrangian, &in[0], &in[1],
+                          &in[2], &offsets, &table[0], &table[1], &table[2]))
+        return NULL;
+    buffers all = {.count = 0, .fits = 1};
+    size_t count, held;
+    const int32_t *part[3];
+    int32_t *target = numbers(&all, q, 4, 1, &count);
+    const int32_t *values = given(&all, value, 4, 0, count);
+    for (int i = 0; i < 3; i++) part[i] = given(&all, in[i], 4, 0, count);
+    const int8_t *centroids = numbers(&all, offsets, 1, 0, &held);
+    const tec_prices list = prices(&all, table[0], table[1], table[2]);
+    if (held > 7 * list.rows) all.fits = 0;
+    if (ready(&all)) {
+        Py_BEGIN_ALLOW_THREADS
+        failed = tec_price_decide(list, centroids, held / 7, values, unit, lagrangian, part[0],
+                                  part[1], part[2], count, target);
+        Py_END_ALLOW_THREADS
+    }
+    if (!done(&all, !failed)) return NULL;
+    Py_RETURN_NONE;
+}

@@ -15,6 +15,8 @@ PyObject *tec_py_context_rescale(PyObject *module, PyObject *args);
 PyObject *tec_py_pass_rows(PyObject *module, PyObject *args);
 PyObject *tec_py_pass_refine(PyObject *module, PyObject *args);
 PyObject *tec_py_pass_rescale(PyObject *module, PyObject *args);
+PyObject *tec_py_price_symbols(PyObject *module, PyObject *args);
+PyObject *tec_py_price_decide(PyObject *module, PyObject *args);
 
 #define TEC_CONTEXT_METHODS                                                                       \
     {"context_places", tec_py_context_places, METH_VARARGS,                                       \
@@ -38,6 +40,10 @@ PyObject *tec_py_pass_rescale(PyObject *module, PyObject *args);
      "pass_refine(q, before, symbol): fills q, returns whether all symbols are digits"},          \
     {"pass_rescale", tec_py_pass_rescale, METH_VARARGS,                                           \
      "pass_rescale(out, q, row, of_zeros, of_digits, zeros, digits, step): fills out, returns "   \
-     "the peak"}
+     "the peak"},                                                                                 \
+    {"price_symbols", tec_py_price_symbols, METH_VARARGS,                                         \
+     "price_symbols(out, symbol, row, (starts, minimum, bits)): fills out"},                      \
+    {"price_decide", tec_py_price_decide, METH_VARARGS,                                           \
+     "price_decide(q, value, unit, lagrangian, row, base, raw, offsets, prices): fills q"}
 
 #endif

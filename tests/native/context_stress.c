@@ -174,6 +174,36 @@ static int passes(size_t count)
     return failed;
 }
 
+/* Two rows of three and four intervals. */
+static int costs(size_t count)
+{
+    const int64_t starts[3] = {0, 3, 7};
+    const int32_t minimum[2] = {-1, -2};
+    const float bits[7] = {1, 2, 3, 4, 5, 6, 7};
+    const tec_prices prices = {starts, minimum, bits, 2};
+    const int8_t offsets[14] = {0};
+    int32_t *x = calloc(5 * count + 1, sizeof *x), *row = x + count, *base = row + count;
+    int32_t *raw = base + count, *q = raw + count;
+    float *out = calloc(count + 1, sizeof *out);
+    int failed = 0;
+    for (size_t i = 0; i < count; i++) {
+        x[i] = between(-HUGE, HUGE);
+        row[i] = between(0, 1);
+        base[i] = between(-9, 9);
+        raw[i] = between(0, 3);
+    }
+    failed |= tec_price_symbols(prices, x, row, count, out);
+    failed |= tec_price_decide(prices, offsets, 2, x, 0.25, 0.1, row, base, raw, count, q);
+    for (size_t i = 0; i < count; i++) failed |= !(out[i] > 0);
+    if (count) {
+        row[0] = next() % 2 ? -1 : 2;
+        failed |= !tec_price_symbols(prices, x, row, count, out);
+        failed |= !tec_price_decide(prices, offsets, 2, x, 0.25, 0.1, row, base, raw, count, q);
+    }
+    free(x), free(out);
+    return failed;
+}
+
 int main(int argc, char **argv)
 {
     const int rounds = argc > 1 ? atoi(argv[1]) : 100;
@@ -183,6 +213,7 @@ int main(int argc, char **argv)
         failed |= network(next() % 9, 1 + next() % 60, 1 + next() % 70, 1 + next() % 20);
         failed |= rows(next() % 50);
         failed |= passes(next() % 50);
+        failed |= costs(next() % 50);
     }
     return failed;
 }

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs import rans
+from tec_numcodecs._accel import native
 from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.mini.detail import OFFSETS, Networks
 from tec_numcodecs.models.mini.mixture_rows import Choice
@@ -33,20 +34,29 @@ class TableBits:
     """
 
     def __init__(self, tables: rans.Tables) -> None:
-        self._starts, self._minimum = tables.starts, tables.minimum
         ends = np.append(tables.cdf[1:], 0).astype(np.int64)
         width = (ends - tables.cdf) % 65536
-        self._bits = (16 - np.log2(np.where(width == 0, 65536, width))).astype(np.float32)
+        bits = (16 - np.log2(np.where(width == 0, 65536, width))).astype(np.float32)
+        #: Where rows start, their first symbols, bits of every interval.
+        self.lists = (tables.starts, tables.minimum, bits)
 
     def of(self, symbol: Int32Array, row: Int32Array) -> Float32Array:
         """Bits of symbols (P,) in their rows, those of escapes estimated."""
-        place = symbol.astype(np.int64) - self._minimum[row]
-        last = self._starts[row + 1] - self._starts[row] - 1
+        c = native()
+        if c is not None:
+            out = np.empty(len(symbol), np.float32)
+            c.price_symbols(out, np.ascontiguousarray(symbol), row, self.lists)
+            return out
+        starts, minimum, table = self.lists
+        place = symbol.astype(np.int64) - minimum[row]
+        last = starts[row + 1] - starts[row] - 1
         escape = (place < 0) | (place >= last)
-        bits = self._bits[self._starts[row] + np.where(escape, last, place)]
+        bits = table[starts[row] + np.where(escape, last, place)]
         if escape.any():
             beyond = np.where(place < 0, -place, place - last + 1)
-            bits = bits + escape * (6 + np.log2(np.maximum(beyond, 1)))
+            mantissa, exponent = np.frexp(np.maximum(beyond, 1).astype(np.float64))
+            # About log2, the same everywhere: linear between powers of two.
+            bits = bits + escape * (6 + (exponent - 2 + 2 * mantissa))
         return np.asarray(bits, np.float32)
 
 
@@ -54,7 +64,7 @@ class Prices:
     """Bits of coefficients and where they are reconstructed, for the encoder's decisions."""
 
     def __init__(self, networks: Networks) -> None:
-        self._offsets = networks.offsets.astype(np.float32) / 64
+        self._offsets = networks.offsets
         self._table = TableBits(networks.tables)
 
     def bits(self, q: Int32Array, choice: Choice) -> Float32Array:
@@ -74,7 +84,14 @@ class Prices:
         """
         if step == STEP_UNIT:
             return values
-        exact = values * np.float32(STEP_UNIT / step)
+        unit, price = np.float32(STEP_UNIT / step), np.float32(LAGRANGIAN)
+        c = native()
+        if c is not None:
+            q = np.empty(len(values), np.int32)
+            rows = (choice.row, choice.base, choice.raw)
+            c.price_decide(q, values, unit, price, *rows, self._offsets, self._table.lists)
+            return q
+        exact = values * unit
         q = np.rint(exact).astype(np.int32)
         where = np.flatnonzero(q)
         target, nearest = exact[where], q[where]
@@ -90,7 +107,7 @@ class Prices:
     def _cost(self, target: Float32Array, q: Int32Array, choice: Choice) -> Float32Array:
         symbol = np.clip(q - choice.base, -OFFSETS, OFFSETS) + OFFSETS
         offset = np.where(choice.raw > 0, 0, self._offsets[choice.row, symbol])
-        error = target - (q + offset)
+        error = target - (q + offset / 64)
         return np.asarray(error**2 + np.float32(LAGRANGIAN) * self.bits(q, choice), np.float32)
 
 
