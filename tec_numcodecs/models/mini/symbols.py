@@ -88,8 +88,8 @@ class Prices:
         c = native()
         if c is not None:
             q = np.empty(len(values), np.int32)
-            rows = (choice.row, choice.base, choice.raw)
-            c.price_decide(q, values, unit, price, *rows, self._offsets, self._table.lists)
+            coded = (choice.row, choice.base, choice.raw)
+            c.price_decide(q, values, unit, price, *coded, self._offsets, self._table.lists)
             return q
         exact = values * unit
         q = np.rint(exact).astype(np.int32)
