@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from tec_numcodecs import _accel
 from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.mini import mixture_rows
-from tec_numcodecs.models.mini.detail import rescaled, shapes_of
 from tec_numcodecs.models.mini.elic import MiniElic
 from tec_numcodecs.models.mini.features import (
     OWN_FEATURES,
@@ -20,10 +19,11 @@ from tec_numcodecs.models.mini.features import (
     plane_features,
 )
 from tec_numcodecs.models.mini.flextec import MiniFlex
-from tec_numcodecs.models.mini.mixture_rows import Choice
+from tec_numcodecs.models.mini.mixture_rows import Choice, shapes_of
 from tec_numcodecs.models.mini.perceptron import Perceptron
 from tec_numcodecs.models.mini.places import Places
 from tec_numcodecs.models.mini.refining import later_rows, refined
+from tec_numcodecs.models.mini.rescaling import rescaled
 from tests import mini_weights as mini
 
 if _accel.native() is None:

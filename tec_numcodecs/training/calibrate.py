@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from tec_numcodecs.models.base import Cube, Geometry, Rate
 from tec_numcodecs.models.mini import mixture_rows
-from tec_numcodecs.models.mini.detail import OFFSETS, Networks
+from tec_numcodecs.models.mini.detail import Networks
 from tec_numcodecs.models.mini.elic import MiniElic
 from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.quantiser import STEP_UNIT
+from tec_numcodecs.models.mini.rescaling import OFFSETS
 from tec_numcodecs.models.mini.symbols import Prices
 
 Int32Array = NDArray[np.int32]

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from tec_numcodecs.models.base import Cube, Geometry, Rate
 from tec_numcodecs.models.mini import mixture_rows
-from tec_numcodecs.models.mini.detail import OFFSETS
 from tec_numcodecs.models.mini.flextec import MiniFlex
 from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.places import Index
@@ -26,6 +25,7 @@ from tec_numcodecs.models.mini.refining import (
     PASSES,
     RefiningWalk,
 )
+from tec_numcodecs.models.mini.rescaling import OFFSETS
 from tec_numcodecs.models.mini.transform import Coefficients
 from tec_numcodecs.training.passes import code_passes
 

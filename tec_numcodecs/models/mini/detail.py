@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs import rans
-from tec_numcodecs._accel import native
-from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.mini import mixture_rows
 from tec_numcodecs.models.mini import prior as frozen
 from tec_numcodecs.models.mini.features import Companding
@@ -26,18 +24,15 @@ from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.perceptron import Arrays, Perceptron
 from tec_numcodecs.models.mini.places import Index, Places
 from tec_numcodecs.models.mini.prior import Plane
-from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, LEVELS, STEP_UNIT, steps
+from tec_numcodecs.models.mini.quantiser import LEVELS, STEP_UNIT, steps
 from tec_numcodecs.models.mini.references import DateReference, Reference
+from tec_numcodecs.models.mini.rescaling import rescaled
 from tec_numcodecs.models.mini.surroundings import LOW_UNITS, Surroundings
 from tec_numcodecs.models.mini.transform import LOW, level_sizes, subband_sizes
 
 Int16Array = NDArray[np.int16]
 Int32Array = NDArray[np.int32]
 Float32Array = NDArray[np.float32]
-#: Symbols this far from the mean and farther share a reconstruction offset.
-OFFSETS = 3
-#: Networks see no larger predictions than this, in sixteenths of a step.
-_MEAN_LIMIT = 15 * 16
 #: Eighths of a step in the image under a level, and in a reference's coefficients.
 _LOW_LIMIT, _REFERENCE_LIMIT = 1 << 24, 1 << 16
 # Products of this many columns stay on one thread in every BLAS; see :mod:`.perceptron`.
@@ -277,7 +272,7 @@ class DetailWalk:
         k, o = plane.component, plane.orientation
         out = self._networks.of(plane)(features, k, self._rate, phase)
         old = None if self._reference is None else self._reference.plane(k, o)
-        return shapes_of(out, features, own, old)
+        return mixture_rows.shapes_of(out, features, own, old)
 
     def _place(self, plane: Plane, flat: Index, q: Int32Array, choice: Choice) -> None:
         """Reconstruct coefficients: centroids of their intervals."""
@@ -286,94 +281,3 @@ class DetailWalk:
 
     def _put(self, plane: Plane, flat: Index, values: Int32Array) -> None:
         self._detail[plane.component, plane.orientation].ravel()[flat] = values
-
-
-def shapes_of(
-    out: Float32Array, features: Int16Array, own: Index, old: Int32Array | None
-) -> tuple[Float32Array, Float32Array, Float32Array]:
-    """A network's outputs to means, scales and shapes.
-
-    Parameters
-    ----------
-    out : float32 array (P, 3 or 4)
-        In units of 1/512.
-    features : int16 array (P, columns)
-    own : int64 array (P,)
-    old : int32 array (N, h, w), optional
-        A reference's coefficients in eighths of a step, with a border.
-
-    Returns
-    -------
-    mean, scale, shape : float32 arrays (P,)
-        Means in sixteenths of a step, scales in eighths of an octave, shapes 0 to 7 before
-        clipping; whole numbers.
-    """
-    c = native()
-    if c is not None:
-        mean, scale, shape = np.empty((3, len(own)), np.float32)
-        c.context_shapes(mean, scale, shape, out, features, features.shape[1], own, old)
-        return mean, scale, shape
-    mean = np.clip(_rounded(out[:, 0], 5), -_MEAN_LIMIT, _MEAN_LIMIT)
-    if old is not None:
-        gain = np.clip(_rounded(out[:, 3], 3), -64, 64)  # in 64ths
-        mean += _rounded(gain * old.ravel()[own].astype(np.float32), 5)
-    scale = _rounded(out[:, 1], 6) + features[:, 0].astype(np.float32)
-    shape = np.floor(out[:, 2] * np.float32(7 / 512) + np.float32(0.5))
-    return mean, scale, shape
-
-
-def rescaled(
-    q: Int32Array, choice: Choice, offsets: NDArray[np.int8], step: int, half: int = 0
-) -> Int32Array:
-    """Integers to coefficients.
-
-    Parameters
-    ----------
-    q : int32 array (P,)
-    choice : Choice
-        Their rows.
-    offsets : int8 array (rows, 7)
-        In 64ths of a step.
-    step : int
-        In sixteenths of a DN.
-    half : int
-        Offset away from zero of integers that have raw bits.
-
-    Raises
-    ------
-    CorruptChunk
-        If a coefficient is larger than the transform allows.
-    """
-    c = native()
-    if c is not None:
-        value = np.empty(len(q), np.int32)
-        q = np.ascontiguousarray(q)
-        peak = c.context_rescale(value, q, choice.row, choice.base, choice.raw, offsets, half, step)
-    else:
-        value, peak = _rescaled(q, choice, offsets, step, half)
-    return within_limit(value, peak)
-
-
-def within_limit(coefficients: Int32Array, peak: int) -> Int32Array:
-    """Coefficients, of which ``peak`` is the largest magnitude; CorruptChunk if it is too large."""
-    if peak > COEFFICIENT_LIMIT:
-        raise CorruptChunk(f"a coefficient of {peak} DN", allowed=f"up to {COEFFICIENT_LIMIT}")
-    return coefficients
-
-
-def _rescaled(
-    q: Int32Array, choice: Choice, offsets: NDArray[np.int8], step: int, half: int
-) -> tuple[Int32Array, int]:
-    """Coefficients and the largest magnitude; twin of the C function."""
-    value = q.astype(np.int64)
-    if step != STEP_UNIT:
-        symbol = np.clip(q - choice.base, -OFFSETS, OFFSETS) + OFFSETS
-        offset = np.where(choice.raw > 0, half * np.sign(q), offsets[choice.row, symbol])
-        value = ((value * 64 + offset) * step + 512) >> 10
-    return value.astype(np.int32), int(np.abs(value).max(initial=0))
-
-
-def _rounded(x: Float32Array, bits: int) -> Float32Array:
-    """floor(x / 2^bits + 1/2)."""
-    out: Float32Array = np.floor(x * np.float32(2.0**-bits) + np.float32(0.5))
-    return out

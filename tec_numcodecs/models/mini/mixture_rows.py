@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs._accel import native
+from tec_numcodecs.models.mini.places import Index
 
+Int16Array = NDArray[np.int16]
 Int32Array = NDArray[np.int32]
 Float32Array = NDArray[np.float32]
 
@@ -23,6 +25,8 @@ SCALE_MIN, SCALE_MAX, SCALE_RAW = -36, 104, 32
 SHAPES = 8
 MEANS = 16
 
+# Networks predict no more than this, in sixteenths of a step.
+_MEAN_LIMIT = 15 * 16
 # Sixteenths that share a row, log2, by octave of the scale: the first for all scales below 1.
 _MERGED = {0: 1, 1: 2, 2: 3, 3: 4}
 
@@ -77,6 +81,40 @@ class Choice:
     raw: Int32Array
 
 
+def shapes_of(
+    out: Float32Array, features: Int16Array, own: Index, old: Int32Array | None
+) -> tuple[Float32Array, Float32Array, Float32Array]:
+    """A network's outputs to means, scales and shapes.
+
+    Parameters
+    ----------
+    out : float32 array (P, 3 or 4)
+        In units of 1/512.
+    features : int16 array (P, columns)
+    own : int64 array (P,)
+    old : int32 array (N, h, w), optional
+        A reference's coefficients in eighths of a step, with a border.
+
+    Returns
+    -------
+    mean, scale, shape : float32 arrays (P,)
+        Means in sixteenths of a step, scales in eighths of an octave, shapes 0 to 7 before
+        clipping; whole numbers.
+    """
+    c = native()
+    if c is not None:
+        mean, scale, shape = np.empty((3, len(own)), np.float32)
+        c.context_shapes(mean, scale, shape, out, features, features.shape[1], own, old)
+        return mean, scale, shape
+    mean = np.clip(_rounded(out[:, 0], 5), -_MEAN_LIMIT, _MEAN_LIMIT)
+    if old is not None:
+        gain = np.clip(_rounded(out[:, 3], 3), -64, 64)  # in 64ths
+        mean += _rounded(gain * old.ravel()[own].astype(np.float32), 5)
+    scale = _rounded(out[:, 1], 6) + features[:, 0].astype(np.float32)
+    shape = np.floor(out[:, 2] * np.float32(7 / 512) + np.float32(0.5))
+    return mean, scale, shape
+
+
 def choose(mean: Float32Array, scale: Float32Array, shape: Float32Array) -> Choice:
     """Choose rows.
 
@@ -100,6 +138,12 @@ def choose(mean: Float32Array, scale: Float32Array, shape: Float32Array) -> Choi
     return Choice(
         (packed & 0xFFFF) + place + (part >> merged), whole.astype(np.int32), packed >> 20
     )
+
+
+def _rounded(x: Float32Array, bits: int) -> Float32Array:
+    """floor(x / 2^bits + 1/2)."""
+    out: Float32Array = np.floor(x * np.float32(2.0**-bits) + np.float32(0.5))
+    return out
 
 
 def _pack() -> Int32Array:

@@ -25,8 +25,6 @@ from tec_numcodecs.models.mini.detail import (
     History,
     Networks,
     Visited,
-    rescaled,
-    within_limit,
 )
 from tec_numcodecs.models.mini.levelwise import LevelTransform
 from tec_numcodecs.models.mini.mixture_rows import Choice
@@ -39,6 +37,7 @@ from tec_numcodecs.models.mini.quantiser import (
     STEP_UNIT,
 )
 from tec_numcodecs.models.mini.references import PassReference, Reference
+from tec_numcodecs.models.mini.rescaling import rescaled, within_limit
 
 Int32Array = NDArray[np.int32]
 Float32Array = NDArray[np.float32]

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from tec_numcodecs import rans
 from tec_numcodecs._accel import native
 from tec_numcodecs.errors import CorruptChunk
-from tec_numcodecs.models.mini.detail import OFFSETS, Networks
+from tec_numcodecs.models.mini.detail import Networks
 from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.planes import Stage
 from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT, STEP_UNIT
+from tec_numcodecs.models.mini.rescaling import OFFSETS
 
 Int32Array = NDArray[np.int32]
 Float32Array = NDArray[np.float32]
