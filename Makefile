@@ -23,8 +23,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 TORCH ?= torch==2.13.0
 # Options for pytest: make test ARGS="-k sensors -x"
 ARGS ?=
-# Processes that share the tests, a file at a time: as many as there are processors.
-JOBS ?= auto
+# Processes that share the tests, a file at a time, and notebooks that are executed at a time.
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
 VENV := .venv
 TRAIN := .venv-train
@@ -77,14 +77,13 @@ bench-train: $(TRAIN)/.installed-bench
 bench-rd: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.rd $(ARGS)
 
-# Each in the directory build/notebooks, which is emptied before; the notebook with its output is
-# written beside its source.
+# Each in a directory of its own below build/notebooks, which is emptied before; the notebook with
+# its output is written beside its source.
+SOURCES := $(wildcard notebooks/*.py)
 notebooks: $(VENV)/.installed-notebooks
-	rm -rf build/notebooks && mkdir -p build/notebooks
-	set -e; for source in notebooks/*.py; do \
-		PYTHONPATH="$(CURDIR)" $(BIN)/jupytext --to notebook --execute --run-path build/notebooks \
-			"$$source"; \
-	done
+	rm -rf build/notebooks && mkdir -p $(SOURCES:notebooks/%.py=build/notebooks/%)
+	printf '%s\n' $(SOURCES:notebooks/%.py=%) | PYTHONPATH="$(CURDIR)" xargs -P $(JOBS) -I {} \
+		$(BIN)/jupytext --to notebook --execute --run-path build/notebooks/{} notebooks/{}.py
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
