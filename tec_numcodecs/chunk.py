@@ -23,6 +23,8 @@ from tec_numcodecs.pixels import Masks, Samples, avoid_nodata, from_dn, is_integ
 from tec_numcodecs.sensors import get_sensor
 from tec_numcodecs.weights.registry import WeightsId, by_prefix
 
+_LEAST_PLANE = 4096  # bytes that one band of one date counts for, where a model decodes it
+
 Shape = tuple[int, int, int, int]
 
 
@@ -174,8 +176,12 @@ def check_shape(shape: tuple[int, ...], config: CodecConfig) -> None:
             allowed="4 axes: (time, band, y, x)",
             fix="stack the bands along a second axis, or let ds.tec.compress do it",
         )
-    if min(shape) < 1:
-        raise InvalidInput(f"a chunk of shape {shape}", allowed="every axis at least 1 long")
+    if not 1 <= min(shape) <= max(shape) <= container.MAX_LENGTH:
+        raise InvalidInput(
+            f"a chunk of shape {shape}",
+            allowed=f"every axis 1 to {container.MAX_LENGTH} long",
+            fix="choose smaller chunks: (4, all bands, 256, 256), for example",
+        )
     if shape[1] != len(config.bands):
         raise InvalidInput(
             f"a chunk with {shape[1]} bands, shape {shape}",
@@ -265,11 +271,15 @@ def _check_claim(header: Header, shape: Shape | None) -> None:
             allowed=f"{shape}, the chunk shape of the array",
             fix="the chunk belongs to another array",
         )
-    size = int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
+    t, c, h, w = header.shape
+    plane = h * w * header.dtype.itemsize
+    if header.mode == Mode.MODEL:  # however small, it costs a model time and memory
+        plane = max(plane, _LEAST_PLANE)
+    size = t * c * plane
     limit = get_options().max_chunk_bytes
     if shape is None and size > limit:
         raise CorruptChunk(
-            f"a chunk that would take {size} bytes in memory",
+            f"a chunk that would take {size} bytes in memory, or as much work",
             allowed=f"{limit}, the option max_chunk_bytes",
             fix="raise it with tec_numcodecs.set_options(max_chunk_bytes=...) if this is right",
         )

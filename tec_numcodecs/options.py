@@ -51,7 +51,9 @@ class Options:
         Whether long operations show a progress bar. Default False.
     max_chunk_bytes : int
         Largest chunk, in bytes of memory, that is decoded on its own word alone: where Zarr says
-        how large a chunk is (format 3), that is checked instead. Default 1 GiB.
+        how large a chunk is (format 3), that is checked instead. Decoding takes up to 40 times as
+        much memory for a moment (`flextec`; 10 times for `fp`), and a band of a date counts for at
+        least 4 KiB. Default 1 GiB.
     quality : int
         Tokens of a `flextec` chunk to read, 1 to 16: a coarse look costs less time. Default 0: all
         that are stored. Chunks of other models are always read whole.

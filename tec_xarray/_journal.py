@@ -17,8 +17,9 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
+from tec_numcodecs.arguments import shown
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray._place import AnyArray, Index, Place
+from tec_xarray._place import DAMAGED, AnyArray, Index, Place, damaged_metadata, member
 
 JOURNAL = "tec_journal"
 VERSION = 1
@@ -26,6 +27,7 @@ VERSION = 1
 STATE = ("dates", "lossless", "stored_bytes", "raw_bytes", "microseconds")
 ERRORS = ("samples", "square", "peak")  # for each band: valid, sum of squares in DN, largest in DN
 ARRAYS = frozenset({"state", "digest", "errors"})
+_NOTES = {"variable": str, "beside": list, "appendable": bool, "dimensions": list}
 _GRID = ("time_block", "y_block", "x_block")
 
 
@@ -75,14 +77,14 @@ class Journal:
 
     def __init__(self, place: Place, *, mode: str = "r", group: Any = None) -> None:
         # `group` is that of the journal, where it is open already.
-        found = place.open(mode=mode).get(JOURNAL) if group is None else group
+        found = member(place.open(mode=mode), JOURNAL) if group is None else group
         self._group = _checked(found, place)
         self.state: AnyArray = self._array("state")
         self.digests: AnyArray = self._array("digest")
         self.errors: AnyArray = self._array("errors")
 
     def _array(self, name: str) -> AnyArray:
-        found = self._group.get(name)
+        found = member(self._group, name)
         if not isinstance(found, zarr.Array):
             raise InvalidInput(
                 f"a journal without {name!r}",
@@ -155,7 +157,7 @@ class Journal:
 
     def states(self) -> NDArray[np.int64]:
         """Return the states of all blocks, shape (t, y, x, columns); all 0: not there."""
-        return np.asarray(self.state[:], np.int64)
+        return _read(self.state).astype(np.int64)
 
     def find(self, index: Index) -> Done | None:
         """Return what is known of a block."""
@@ -167,7 +169,7 @@ class Journal:
     def all(self) -> list[Done]:
         """Return what is known of every block that is there, in order."""
         states = self.states()
-        digests, errors = np.asarray(self.digests[:]), np.asarray(self.errors[:])
+        digests, errors = _read(self.digests), _read(self.errors)
         found = np.argwhere(states[..., 0] > 0).tolist()
         places: list[Index] = [(t, y, x) for t, y, x in found]
         return [_done(i, states[i], digests[i], errors[i]) for i in places]
@@ -175,7 +177,15 @@ class Journal:
 
 def has_journal(place: Place) -> bool:
     """Tell whether there is one."""
-    return JOURNAL in place.open()
+    return member(place.open(), JOURNAL) is not None
+
+
+def _read(array: AnyArray) -> NDArray[Any]:
+    """Read an array of the journal whole."""
+    try:
+        return np.asarray(array[:])
+    except DAMAGED as error:
+        raise damaged_metadata(repr(array.path), error) from error
 
 
 def _checked(group: Any, place: Place) -> zarr.Group:
@@ -193,6 +203,10 @@ def _checked(group: Any, place: Place) -> zarr.Group:
             allowed=str(VERSION),
             fix="a newer tec-xarray wrote it: pip install -U tec-xarray",
         )
+    for name, kind in _NOTES.items():
+        if not isinstance(group.attrs.get(name), kind):
+            found = KeyError(f"{name} = {shown(group.attrs.get(name))}")
+            raise damaged_metadata(f"{JOURNAL!r} in {place.label}", found)
     return group
 
 

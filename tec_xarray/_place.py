@@ -91,9 +91,15 @@ class Place:
             raise no_store(self.store, error) from error
 
     def array(self, name: str, mode: Any = "r") -> AnyArray:
-        """Open an array of the group."""
+        """Open an array of the group.
+
+        Raises
+        ------
+        InvalidInput
+            There is none, or its metadata are damaged.
+        """
         group = self.open(mode=mode)
-        found = group.get(name)
+        found = member(group, name)
         if not isinstance(found, zarr.Array):
             raise InvalidInput(
                 f"no array {name!r} in {self.label}", allowed=", ".join(sorted(group.array_keys()))
@@ -104,6 +110,34 @@ class Place:
 _LONGEST = 255  # characters of a name
 #: What Zarr and fsspec raise where something is no store.
 NO_STORE = (TypeError, ValueError, AttributeError, ImportError, NotADirectoryError)
+
+
+#: What Zarr and xarray raise for metadata that contradict themselves or the format.
+DAMAGED = (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError)
+
+
+def damaged_metadata(what: str, error: Exception) -> InvalidInput:
+    """Return the error for metadata that Zarr or xarray cannot read."""
+    return InvalidInput(
+        f"metadata of {what} that cannot be read: {error}",
+        allowed="what Zarr itself has written",
+        fix="restore zarr.json (.zarray, .zattrs) from a copy",
+    )
+
+
+def member(group: zarr.Group, name: str) -> Any:
+    """Return what a group holds under a name, None if there is nothing.
+
+    Raises
+    ------
+    InvalidInput
+        Its metadata are damaged.
+    """
+    try:
+        return group.get(name)
+    except DAMAGED as error:
+        path = "/".join(part for part in (group.path, name) if part)
+        raise damaged_metadata(repr(path), error) from error
 
 
 def no_store(store: Any, error: Exception) -> InvalidInput:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 AnyArray: TypeAlias = "zarr.Array[Any]"
 
+_CODECS = ("codecs", "compressor", "filters")  # of an array's metadata, in either format
 CODEC = "tec_xarray"  # the name of the codec, in both formats
 
 
@@ -301,8 +302,12 @@ def _check_same(marked: xr.Dataset, array: AnyArray, target: Target) -> None:
 
 
 def configuration(array: AnyArray) -> dict[str, Any]:
-    """Return the configuration of our codec in an array's metadata, {} if it does not have it."""
-    return next(configurations(array.metadata.to_dict()), {})
+    """Return the configuration of our codec in an array's metadata, {} if it does not have it.
+
+    Only codecs are looked at: attributes are a user's own, whatever they look like.
+    """
+    metadata = array.metadata.to_dict()
+    return next(configurations([metadata.get(key) for key in _CODECS]), {})
 
 
 def configurations(value: Any) -> Iterator[dict[str, Any]]:
@@ -313,7 +318,7 @@ def configurations(value: Any) -> Iterator[dict[str, Any]]:
         value = value.get_config()
     if isinstance(value, Mapping):
         if value.get("name") == CODEC:
-            yield _plain(value["configuration"])
+            yield _plain(value.get("configuration", {}))
         elif value.get("id") == CODEC:
             yield _plain({k: v for k, v in value.items() if k != "id"})
         else:

@@ -23,13 +23,14 @@ import xarray as xr
 import zarr
 import zarr.storage
 
+from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.weights.registry import resolve
 from tec_xarray import _embedded, _template
 from tec_xarray._block import Job
 from tec_xarray._journal import ARRAYS, JOURNAL, Done, Journal
 from tec_xarray._like import mark_like
-from tec_xarray._place import AnyArray, Place, block_shape
+from tec_xarray._place import DAMAGED, AnyArray, Place, block_shape, damaged_metadata
 from tec_xarray._progress import Meter
 from tec_xarray._provenance import note_achieved
 from tec_xarray._run import How, Work, run
@@ -74,6 +75,7 @@ class Archive:
         """
         notes = Journal(place).attrs
         array = place.array(str(notes["variable"]), mode)
+        _check_cube(array, place)
         _embedded.ensure(place, configuration(array))
         return cls(place, str(notes["variable"]), array, configuration(array), notes)
 
@@ -88,16 +90,17 @@ class Archive:
         Raises
         ------
         InvalidInput
-            An append was interrupted at the one moment when variables differ in length.
+            An append was interrupted at the one moment when variables differ in length, or
+            metadata are damaged.
         """
         place = self.place
         target = Target(place.store, place.group, 3, "w-", None, place.storage_options)
         try:
             return open_store(target)
-        except ValueError as error:
-            if self.pending:
+        except DAMAGED as error:
+            if self.pending and isinstance(error, ValueError):
                 raise interrupted(self) from error
-            raise
+            raise damaged_metadata(place.label, error) from error
 
     def jobs(self, dates: int, new: int, *, lossless_tail: bool, tail: str | None) -> Iterator[Job]:
         """List blocks from date `new` on, of a cube of `dates` dates."""
@@ -130,6 +133,21 @@ class Archive:
                 f"{self.place.label} lacks {int((~there).sum())} of {there.size} blocks",
                 fix="finish it first: tec_xarray.resume(ds, store)",
             )
+
+
+def _check_cube(array: AnyArray, place: Place) -> None:
+    """Refuse what the journal calls the cube, and what is none of ours."""
+    codec = configuration(array)
+    if not codec or array.ndim != 4:
+        raise InvalidInput(
+            f"{array.path!r} with {array.ndim} axes, {'with' if codec else 'without'} our codec, as "
+            f"the cube of {place.label}",
+            allowed="(time, band, y, x), compressed by tec",
+            fix="the metadata are damaged: restore them from a copy",
+        )
+    missing = set(CodecConfig.from_json(codec).to_json()) - set(codec)
+    if missing:
+        raise damaged_metadata(place.label, KeyError(", ".join(sorted(missing))))
 
 
 def scaling(codec: Mapping[str, Any]) -> Scaling:

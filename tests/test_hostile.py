@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import zarr
@@ -10,12 +12,15 @@ from cubes import scene
 from zarr.storage import MemoryStore
 
 import tec_xarray
-from tec_numcodecs import TecCodec, TecSerializer
+from tec_numcodecs import TecCodec, TecSerializer, set_options
+from tec_numcodecs.chunk import inspect
 from tec_numcodecs.config import CodecConfig
+from tec_numcodecs.container import Mode
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, WeightsError
 from tec_numcodecs.weights import files, registry
 
 FORMATS = pytest.mark.parametrize("zarr_format", [2, 3])
+UNCONSOLIDATED = pytest.mark.filterwarnings("ignore:Failed to open Zarr store with consolidated")
 NAN, INF = float("nan"), float("inf")
 
 
@@ -229,3 +234,73 @@ def test_places_where_no_store_can_be(tmp_path):
     ):
         with pytest.raises(InvalidInput, match=r"store.*5"):
             call()
+
+
+# -- metadata ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "path", "value"),
+    [
+        ("reflectance", (), None),
+        ("reflectance", ("shape",), None),
+        ("reflectance", ("shape", 0), 10**30),
+        ("reflectance", ("shape", 0), 5),
+        ("reflectance", ("codecs", 0, "configuration", "codecs"), []),
+        ("reflectance", ("codecs",), None),
+        ("tec_journal", (), None),
+        ("tec_journal", ("zarr_format",), None),
+        ("tec_journal", ("attributes", "variable"), None),
+        ("tec_journal", ("attributes", "variable"), "x"),
+        ("tec_journal", ("attributes", "appendable"), "yes"),
+        ("tec_journal/state", ("shape",), 5),
+        ("tec_journal/digest", ("codecs", 0, "name"), "x"),
+        ("tec_journal/state", ("chunk_grid", "configuration", "chunk_shape", 0), 5),
+    ],
+    ids=str,
+)
+@UNCONSOLIDATED
+def test_metadata_that_are_damaged(key, path, value):
+    store = MemoryStore()
+    series(1, (16, 16)).tec.compress(store=store, lam=50, consolidated=False)
+    document = json.loads(store._store_dict[f"{key}/zarr.json"].to_bytes())
+    place = document
+    for step in path[:-1]:
+        place = place[step]
+    if path:
+        place[path[-1]] = value
+    put(store, f"{key}/zarr.json", json.dumps(document if path else value).encode())
+    for call in (tec_xarray.info, lambda store: tec_xarray.resume(series(1, (16, 16)), store)):
+        with pytest.raises(InvalidInput):
+            call(store)
+
+
+@FORMATS
+@UNCONSOLIDATED
+def test_attributes_that_look_like_a_codec(zarr_format):
+    """Whatever a user notes down about an array is not what it is coded with."""
+    store = MemoryStore()
+    how = {"lam": 50, "zarr_format": zarr_format, "consolidated": False}
+    series(1, (16, 16)).tec.compress(store=store, **how)
+    array = zarr.open_group(store)["reflectance"]
+    for name, configuration in (("a", {}), ("b", {"configuration": {"model": "other"}})):
+        array.attrs[name] = {"name": "tec_xarray", "id": "tec_xarray", **configuration}
+    assert tec_xarray.info(store)["codec"]["model"] == "fp"
+    assert tec_xarray.verify(store).ok
+
+
+def test_chunks_longer_than_the_format_allows():
+    codec = TecCodec(max_error=0, bands=["B02"])
+    with pytest.raises(InvalidInput, match="every axis 1 to 16777216 long"):
+        codec.encode(np.broadcast_to(np.uint16(5), (1, 1, 1, (1 << 24) + 1)))
+
+
+def test_many_dates_of_a_pixel_count_for_more_than_their_bytes():
+    """A date costs a model time and memory, however few pixels it has."""
+    codec = TecCodec(lam=1, bands=["B02"])
+    data = codec.encode(scene((30, 1, 8, 8)))
+    assert inspect(data).header.mode == Mode.MODEL
+    with set_options(max_chunk_bytes=30 * 4096):
+        assert codec.decode(data).shape == (30, 1, 8, 8)
+    with set_options(max_chunk_bytes=29 * 4096), pytest.raises(CorruptChunk, match="max_chunk"):
+        codec.decode(data)
