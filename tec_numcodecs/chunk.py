@@ -179,7 +179,7 @@ def check_shape(shape: tuple[int, ...], config: CodecConfig) -> None:
     if not 1 <= min(shape) <= max(shape) <= container.MAX_LENGTH:
         raise InvalidInput(
             f"a chunk of shape {shape}",
-            allowed=f"every axis 1 to {container.MAX_LENGTH} long",
+            allowed=f"every axis at least 1 long, and up to {container.MAX_LENGTH}",
             fix="choose smaller chunks: (4, all bands, 256, 256), for example",
         )
     if shape[1] != len(config.bands):

@@ -140,8 +140,8 @@ def _check_cube(array: AnyArray, place: Place) -> None:
     codec = configuration(array)
     if not codec or array.ndim != 4:
         raise InvalidInput(
-            f"{array.path!r} with {array.ndim} axes, {'with' if codec else 'without'} our codec, as "
-            f"the cube of {place.label}",
+            f"{array.path!r} with {array.ndim} axes, {'with' if codec else 'without'} our codec, "
+            f"as the cube of {place.label}",
             allowed="(time, band, y, x), compressed by tec",
             fix="the metadata are damaged: restore them from a copy",
         )

@@ -291,7 +291,7 @@ def test_attributes_that_look_like_a_codec(zarr_format):
 
 def test_chunks_longer_than_the_format_allows():
     codec = TecCodec(max_error=0, bands=["B02"])
-    with pytest.raises(InvalidInput, match="every axis 1 to 16777216 long"):
+    with pytest.raises(InvalidInput, match="up to 16777216"):
         codec.encode(np.broadcast_to(np.uint16(5), (1, 1, 1, (1 << 24) + 1)))
 
 
