@@ -100,7 +100,7 @@ class Source:
         if self._guess:
             coder = Guessing(walk, rate, model._prior, found)
         else:
-            coder = Deciding(walk, rate, model._prior, walk._networks, model._prices, found)
+            coder = Deciding(walk, rate, model._prior, model._prices, found)
         _, c, h, w = geometry.shape
         sizes = subband_sizes(h, w)
         frozen.walk(model._prior, (1, c), sizes, rate // 16, coder, self._finest)

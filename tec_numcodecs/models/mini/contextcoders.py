@@ -15,7 +15,7 @@ from tec_numcodecs.blocks import block_sum
 from tec_numcodecs.models.mini import prior as frozen
 from tec_numcodecs.models.mini import symbols
 from tec_numcodecs.models.mini.decision import Decider
-from tec_numcodecs.models.mini.detail import Coding, DetailWalk, Networks
+from tec_numcodecs.models.mini.detail import Coding, DetailWalk
 from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.places import Index
 from tec_numcodecs.models.mini.planes import PlaneReader, PlaneWriter, Shifts, Stage
@@ -77,7 +77,6 @@ class Deciding(ContextCoder):
     walk, rate_index, entries
         See :class:`ContextCoder`.
     prior : Prior
-    networks : Networks
     found : Coefficients
         Signs of the common convention.
     """
@@ -87,13 +86,12 @@ class Deciding(ContextCoder):
         walk: DetailWalk,
         rate_index: int,
         prior: Prior,
-        networks: Networks,
         prices: symbols.Prices,
         found: Coefficients,
         followed: Shifts | None = None,
     ) -> None:
         super().__init__(walk, rate_index, found.entries)
-        self._networks, self._found, self._prices = networks, found, prices
+        self._found, self._prices = found, prices
         self._decider = Decider(prior, rate_index, BLOCK_LAGRANGIAN)
         self._given = frozen.predict_low(self._decider.low(found.low))
         own = Shifts(found.low.shape[1], followed)
@@ -116,7 +114,7 @@ class Deciding(ContextCoder):
 
         def decide(at: Index, choice: Choice) -> Int32Array:
             q = self._prices.decide(values.ravel()[at], step, choice)
-            stages.extend(symbols.stages_of(q, choice, self._networks.tables))
+            stages.extend(symbols.stages_of(q, choice, self.walk.networks.tables))
             return q
 
         flags = block_sum(first != 0) > 0
@@ -124,7 +122,9 @@ class Deciding(ContextCoder):
         kept = block_sum(q != 0) > 0
         if not np.array_equal(kept, flags):  # a flag says whether its block is all zero
             stages.clear()
-            q = self.walk.code(plane, scale, shift, kept, _again(q, stages, self._networks.tables))
+            q = self.walk.code(
+                plane, scale, shift, kept, _again(q, stages, self.walk.networks.tables)
+            )
         self.writer.outline(plane, scale, shift, kept)
         self.writer.stages.extend(stages)
         error = (values - self.walk.reconstructed(plane)) * (STEP_UNIT / step)
@@ -140,13 +140,12 @@ class Going(ContextCoder):
         walk: DetailWalk,
         rate_index: int,
         prior: Prior,
-        networks: Networks,
         known: Coefficients,
         shifts: Shifts,
         followed: Shifts | None = None,
     ) -> None:
         super().__init__(walk, rate_index, known.entries)
-        self._networks, self._known, self._shifts = networks, known, shifts
+        self._known, self._shifts = known, shifts
         self._given = frozen.predict_low(known.low)
         own = Shifts(known.low.shape[1], followed)
         self.writer = PlaneWriter(prior, own, rate_index // 16)
@@ -161,7 +160,7 @@ class Going(ContextCoder):
         flags = block_sum(q != 0) > 0
         shift = self._shifts.of(plane)
         stages: list[Stage] = []
-        coding = _again(q, stages, self._networks.tables)
+        coding = _again(q, stages, self.walk.networks.tables)
         self.walk.code(plane, scale, shift, flags, coding)
         self.writer.outline(plane, scale, shift, flags)
         self.writer.stages.extend(stages)
@@ -178,10 +177,9 @@ class Decoding(ContextCoder):
         entries: NDArray[np.uint8],
         reader: PlaneReader,
         decoder: rans.Decoder,
-        networks: Networks,
     ) -> None:
         super().__init__(walk, rate_index, entries)
-        self._reader, self._decoder, self._networks = reader, decoder, networks
+        self._reader, self._decoder = reader, decoder
 
     def _code_low(self, plane: Plane, scale: Int32Array) -> Int32Array:
         return self._reader.read(plane, scale)[0]
@@ -191,7 +189,7 @@ class Decoding(ContextCoder):
 
         def pull(at: Index, choice: Choice) -> Int32Array:
             del at
-            return symbols.read(self._decoder, choice, self._networks.tables)
+            return symbols.read(self._decoder, choice, self.walk.networks.tables)
 
         return self.walk.code(plane, scale, shift, flags, pull)
 

@@ -123,7 +123,7 @@ class DetailWalk:
         size: tuple[int, int],
         history: History | None = None,
     ) -> None:
-        self._networks, self._transform, self._history = networks, transform, history
+        self.networks, self._transform, self._history = networks, transform, history
         #: Rate index that networks are told, and steps in sixteenths of a DN.
         self._rate, self._steps = rate_index, steps(rate_index)
         self._sizes, self._subbands = level_sizes(*size), subband_sizes(*size)
@@ -214,7 +214,7 @@ class DetailWalk:
         self._reference = None
         if self._history is not None:
             self._reference = self._refer(level, self._history, rows, low)
-        self._around = Surroundings(self._networks.companding, low, self._around, self._reference)
+        self._around = Surroundings(self.networks.companding, low, self._around, self._reference)
         self._detail = np.zeros((c, 3, n, *self._subbands[level]), np.int32)
 
     def _refer(
@@ -270,14 +270,14 @@ class DetailWalk:
     ) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Means in sixteenths of a step, scales in eighths of an octave, shapes 0 to 7."""
         k, o = plane.component, plane.orientation
-        out = self._networks.of(plane)(features, k, self._rate, phase)
+        out = self.networks.of(plane)(features, k, self._rate, phase)
         old = None if self._reference is None else self._reference.plane(k, o)
         return mixture_rows.shapes_of(out, features, own, old)
 
     def _place(self, plane: Plane, flat: Index, q: Int32Array, choice: Choice) -> None:
         """Reconstruct coefficients: centroids of their intervals."""
         step = int(self._steps[plane.level, plane.orientation])
-        self._put(plane, flat, rescaled(q, choice, self._networks.offsets, step))
+        self._put(plane, flat, rescaled(q, choice, self.networks.offsets, step))
 
     def _put(self, plane: Plane, flat: Index, values: Int32Array) -> None:
         self._detail[plane.component, plane.orientation].ravel()[flat] = values

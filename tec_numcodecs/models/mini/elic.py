@@ -78,7 +78,6 @@ class MiniElic(MiniFP):
             self._detail_walk(geometry, rate),
             rate.index,
             self._prior,
-            self._networks,
             self._prices,
             found,
         )
@@ -94,7 +93,7 @@ class MiniElic(MiniFP):
         entries = self._read_entries(decoder, geometry)
         reader = PlaneReader(decoder, self._prior, Shifts(geometry.shape[1]), rate.index // 16)
         walk = self._detail_walk(geometry, rate)
-        coder = Decoding(walk, rate.index, entries, reader, decoder, self._networks)
+        coder = Decoding(walk, rate.index, entries, reader, decoder)
         _, detail = self._walk(geometry, rate, coder)
         decoder.finish()
         q = Coefficients(coder.low, detail, entries)
@@ -105,7 +104,7 @@ class MiniElic(MiniFP):
         geometry, rate = latents.geometry, latents.rate
         q, shifts = latents.state["q"], latents.state["shifts"]
         walk = self._detail_walk(geometry, rate)
-        coder = Going(walk, rate.index, self._prior, self._networks, q, shifts)
+        coder = Going(walk, rate.index, self._prior, q, shifts)
         coder.writer.stages.append(self._entry_stage(q.entries))
         self._walk(geometry, rate, coder)
         return coder

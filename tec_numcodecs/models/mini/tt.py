@@ -89,8 +89,7 @@ class MiniTT(MiniElic):
         self, part: Coefficients, own: Geometry, rate: Rate, done: _Done, referring: bool
     ) -> tuple[Deciding, tuple[Int32Array, ...]]:
         walk = self._dated_walk(own, rate, done, referring)
-        networks = self._temporal if referring else self._networks
-        coder = Deciding(walk, rate.index, self._prior, networks, self._prices, part, done.shifts)
+        coder = Deciding(walk, rate.index, self._prior, self._prices, part, done.shifts)
         _, detail = self._walk(own, rate, coder)
         return coder, detail
 
@@ -119,8 +118,7 @@ class MiniTT(MiniElic):
             shifts = Shifts(geometry.shape[1], done.shifts)
             reader = PlaneReader(decoder, self._prior, shifts, rate.index // 16)
             walk = self._dated_walk(own, rate, done, referring)
-            networks = self._temporal if referring else self._networks
-            coder = Decoding(walk, rate.index, entries[[date]], reader, decoder, networks)
+            coder = Decoding(walk, rate.index, entries[[date]], reader, decoder)
             _, detail = self._walk(own, rate, coder)
             done.add(int(referring), reader.shifts, coder.low, detail, walk)
         decoder.finish()
@@ -142,11 +140,8 @@ class MiniTT(MiniElic):
         for date, own in enumerate(done.geometries()):
             referring = int(state["references"][date])
             walk = self._dated_walk(own, rate, done, bool(referring))
-            networks = self._temporal if referring else self._networks
             known = _date(q, date)
-            coder = Going(
-                walk, rate.index, self._prior, networks, known, state["shifts"][date], done.shifts
-            )
+            coder = Going(walk, rate.index, self._prior, known, state["shifts"][date], done.shifts)
             _, detail = self._walk(own, rate, coder)
             stages += [self._reference_stage(referring)] if date else []
             stages += coder.writer.stages
