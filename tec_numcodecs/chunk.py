@@ -129,7 +129,8 @@ def decode(
         model = registry.load(name, _weights_of(name, prefix, config), exact=exact)
         for start in range(0, len(members), batch := get_options().batch_size):
             part = members[start : start + batch]
-            cubes = _decode_with_model(model, [chunks[i] for i in part])
+            with model.running():
+                cubes = _decode_with_model(model, [chunks[i] for i in part])
             for i, cube in zip(part, cubes, strict=True):
                 found[i] = _finish(chunks[i], cube)
     return [item for item in found if item is not None]

@@ -61,12 +61,13 @@ def encode(tasks: Sequence[Task], config: CodecConfig) -> list[tuple[ModelHeader
     order = np.argsort(config.band_indices())
     cubes = [np.ascontiguousarray(task.dn[:, order]) for task in tasks]
     geometries = [config.geometry(task.header.shape) for task in tasks]
-    if config.target is None:
-        rates = [config.rate()] * len(tasks)
-        chosen = [_Attempt(item) for item in model.analysis(cubes, geometries, rates)]
-    else:
-        chosen = _search(model, tasks, cubes, geometries, config)
-    _add_payloads(model, chosen)
+    with model.running():
+        if config.target is None:
+            rates = [config.rate()] * len(tasks)
+            chosen = [_Attempt(item) for item in model.analysis(cubes, geometries, rates)]
+        else:
+            chosen = _search(model, tasks, cubes, geometries, config)
+        _add_payloads(model, chosen)
     return [(_model_header(item, model, config), item.payload or b"") for item in chosen]
 
 

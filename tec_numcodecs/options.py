@@ -39,11 +39,14 @@ class Options:
     Attributes
     ----------
     device : str
-        Where networks run: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... Default ``"cpu"``, because a
-        process that takes a GPU unasked is a bad neighbour. Bytes do not depend on it.
+        Where the transforms of published checkpoints run: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        Default ``"cpu"``, because a process that takes a GPU unasked is a bad neighbour. Their
+        entropy models, whose symbols must be the same everywhere, and the bundled models, which
+        are integers in C, run on the CPU.
     threads : int
-        CPU threads that one model call may use. Default 1: chunks are many and independent, so
-        one worker a core beats many threads on one chunk, and oversubscription hurts most.
+        CPU threads that one call of a published checkpoint may use; the bundled models use one.
+        Default 1: chunks are many and independent, so one worker a core beats many threads on one
+        chunk, and oversubscription hurts most.
     batch_size : int
         Most chunks that go through a network in one call. Default 16: a shard of 1024 x 1024 pixels
         has as many chunks of 256 x 256. It bounds memory, too.
@@ -215,7 +218,7 @@ def _parse(key: str, value: object, label: str | None = None) -> str | int | boo
 
 def _parse_device(value: object) -> str:
     # Kinds that torch has; "gpu" is none, and would only be found out in the middle of a night.
-    kinds = r"(cpu|cuda|mps|xpu|hpu|mtia|meta|privateuseone)(:\d+)?"
+    kinds = r"(cpu|cuda|mps|xpu|hpu|mtia)(:\d+)?"
     if not isinstance(value, str) or not re.fullmatch(kinds, value):
         raise ValueError
     return value

@@ -26,9 +26,17 @@ def probe(*arguments: str, **environment: str) -> str:
     return run.stdout.strip()
 
 
+#: What torch 2.9.1, 2.13.0 and 2.14.1 printed; no version may print anything else.
+DIGEST = "da16c3945a8e53e9a554b161fbbe81d2f048b080109ddda9c205c350d407c4b1"
+
+
 @cache
 def reference() -> str:
     return probe("--carrier", "float64", ATEN_CPU_CAPABILITY="default")
+
+
+def test_what_other_versions_printed() -> None:
+    assert reference() == DIGEST
 
 
 def test_hostile_settings_and_another_instruction_set() -> None:

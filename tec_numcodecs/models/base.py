@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -132,6 +133,10 @@ class Model(abc.ABC):
     @abc.abstractmethod
     def synthesis(self, latents: Sequence[Latents]) -> list[NDArray[Any]]:
         """Reconstruct cubes: int32 (exact) or float64 (float) arrays (T, C, H, W) in DN."""
+
+    def running(self) -> AbstractContextManager[None]:
+        """What calls of the model are made inside: its share of the machine."""
+        return nullcontext()
 
     def exact(self) -> Model:
         """Return this model with pixels that are the same on every machine.

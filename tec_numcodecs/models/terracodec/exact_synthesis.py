@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import singledispatch
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ from tec_numcodecs import exact
 from tec_numcodecs.errors import WeightsError
 from tec_numcodecs.models.base import Geometry, Model, SynthesisKind
 from tec_numcodecs.models.terracodec import layers
+from tec_numcodecs.models.terracodec.devices import limited_threads
 from tec_numcodecs.models.terracodec.pixels import Standardiser
 
 Transform = Callable[[Tensor], Tensor]
@@ -36,6 +38,10 @@ class Published(Model):
     standardiser: Standardiser
     g_s: nn.Module
     _exact: Transform
+
+    def running(self) -> AbstractContextManager[None]:
+        """Threads of torch, as the options say."""
+        return limited_threads()
 
     def exact(self) -> Self:
         """Return this model with exact pixels; all weights are shared."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.models.terracodec.devices import chosen_device, on_device
 
 _PEDESTAL = 2.0**-36  # of the reparametrisation of GDN (Balle et al. 2016, as trained upstream)
 _BETA_MINIMUM = 1e-6
@@ -241,12 +242,14 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 def run_float(network: nn.Module, x: Tensor) -> Tensor:
     """Run a transform in float32 without gradients, whatever the caller's torch settings.
 
-    Channels-last memory: on CPUs a strided transposed convolution is several times faster so.
+    On the device of the options; the result is where `x` was. Channels-last memory: on CPUs a
+    strided transposed convolution is several times faster so.
     """
-    with torch.inference_mode(), torch.autocast(x.device.type, enabled=False):
-        x = x.to(torch.float32).contiguous(memory_format=torch.channels_last)
-        out: Tensor = network(x)
-        return out
+    device = chosen_device()
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        there = x.to(device, torch.float32).contiguous(memory_format=torch.channels_last)
+        out: Tensor = on_device(network, device)(there)
+        return out.to(x.device)
 
 
 def run_frames(network: nn.Module, x: Tensor, budget: int = 1 << 16) -> Tensor:
