@@ -56,7 +56,7 @@ class Options:
         Largest chunk, in bytes of memory, that is decoded on its own word alone: where Zarr says
         how large a chunk is (format 3), that is checked instead. Decoding takes up to 40 times as
         much memory for a moment (`flextec`; 10 times for `fp`), and a band of a date counts for at
-        least 4 KiB. Default 1 GiB.
+        least 4 KiB. Default 256 MiB.
     quality : int
         Tokens of a `flextec` chunk to read, 1 to 16: a coarse look costs less time. Default 0: all
         that are stored. Chunks of other models are always read whole.
@@ -66,7 +66,7 @@ class Options:
     threads: int = 1
     batch_size: int = 16
     progress: bool = False
-    max_chunk_bytes: int = 1 << 30
+    max_chunk_bytes: int = 1 << 28
     quality: int = 0
 
 

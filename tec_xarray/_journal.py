@@ -82,6 +82,7 @@ class Journal:
         self.state: AnyArray = self._array("state")
         self.digests: AnyArray = self._array("digest")
         self.errors: AnyArray = self._array("errors")
+        self._check_shapes(place)
 
     def _array(self, name: str) -> AnyArray:
         found = member(self._group, name)
@@ -92,6 +93,17 @@ class Journal:
                 fix="compress was stopped before its first block: write it anew with mode='w'",
             )
         return found
+
+    def _check_shapes(self, place: Place) -> None:
+        """Of a block; how many blocks there are may differ while an append is under way."""
+        for array, block in (
+            (self.state, (len(STATE),)),
+            (self.digests, (32,)),
+            (self.errors, (*self.errors.shape[3:4], len(ERRORS))),
+        ):
+            if array.ndim != len(_GRID) + len(block) or array.shape[len(_GRID) :] != block:
+                found = ValueError(f"{array.basename} of shape {array.shape}")
+                raise damaged_metadata(f"{JOURNAL!r} in {place.label}", found)
 
     @classmethod
     def create(
@@ -132,6 +144,11 @@ class Journal:
         """Write something down about the whole archive; None removes it."""
         kept = {**self._group.attrs, **attributes}
         self._group.attrs.put({k: v for k, v in kept.items() if v is not None})
+
+    @property
+    def bands(self) -> int:
+        """How many bands it has errors of."""
+        return self.errors.shape[3]
 
     @property
     def grid(self) -> Index:

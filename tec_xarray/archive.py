@@ -73,9 +73,13 @@ class Archive:
         InvalidInput
             There is none, or none of ours.
         """
-        notes = Journal(place).attrs
+        journal = Journal(place)
+        notes = journal.attrs
         array = place.array(str(notes["variable"]), mode)
         _check_cube(array, place)
+        if journal.bands != array.shape[1]:
+            found = ValueError(f"errors of {journal.bands} bands, for {array.shape[1]}")
+            raise damaged_metadata(f"the journal in {place.label}", found)
         _embedded.ensure(place, configuration(array))
         return cls(place, str(notes["variable"]), array, configuration(array), notes)
 
@@ -96,11 +100,19 @@ class Archive:
         place = self.place
         target = Target(place.store, place.group, 3, "w-", None, place.storage_options)
         try:
-            return open_store(target)
+            found = open_store(target)
         except DAMAGED as error:
             if self.pending and isinstance(error, ValueError):
                 raise interrupted(self) from error
             raise damaged_metadata(place.label, error) from error
+        nameless = [
+            name
+            for name, variable in found.variables.items()
+            if not all(isinstance(dim, str) for dim in variable.dims)
+        ]
+        if nameless:
+            raise damaged_metadata(place.label, ValueError(f"axes without names of {nameless}"))
+        return found
 
     def jobs(self, dates: int, new: int, *, lossless_tail: bool, tail: str | None) -> Iterator[Job]:
         """List blocks from date `new` on, of a cube of `dates` dates."""
