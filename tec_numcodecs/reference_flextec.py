@@ -50,6 +50,7 @@ class _PassDecoder(ContextDecoder):
         self, number: int, image: Image, weights: Weights, last: _PassDecoder | None
     ) -> None:
         self.d = 3 - number
+        self.d_low = min(self.d, max((176 - image.setting.r) // 16, 0))
         r = min(image.setting.r + 16 * self.d, 223)
         super().__init__(RansDecoder(b""), image, weights, r)
         self.networks, self.number, self.last = f"flex.{number}", number, last
@@ -71,8 +72,13 @@ class _PassDecoder(ContextDecoder):
 
     def read_lowpass(self, T: int) -> Ints:
         if self.last is None:
-            return super().read_lowpass(T)
+            self.take_prior(self.file, min(self.image.setting.r + 16 * self.d_low, 223))
+            found = super().read_lowpass(T)
+            self.take_prior(self.file, self.r)
+            return found
         before = self.last.lowpass
+        if self.d_low == self.last.d_low:
+            return before
         now = np.zeros_like(before)
         for k in range(before.shape[1]):
             was = before[:, k]
@@ -90,7 +96,7 @@ class _PassDecoder(ContextDecoder):
 
     def lowpass_dn(self) -> Ints:
         """DN of the low-pass as this pass knows it."""
-        twice = (np.abs(self.lowpass) << (self.d + 1)) + (1 << self.d) - 1
+        twice = (np.abs(self.lowpass) << (self.d_low + 1)) + (1 << self.d_low) - 1
         value = (32 * twice * super().step(LOWPASS) + 512) >> 10
         dn = np.where(self.lowpass == 0, 0, value)
         require((dn <= LARGEST).all(), "a coefficient above 2^22")

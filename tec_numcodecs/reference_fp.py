@@ -67,6 +67,11 @@ class PlaneDecoder:
     def __init__(self, rans: RansDecoder, weights: Weights, r: int, C: int) -> None:
         self.rans = rans
         self.shifts = np.zeros((6, C, 3), np.int64)
+        self.table = Table(weights, "prior.tables")
+        self.take_prior(weights, r)
+
+    def take_prior(self, weights: Weights, r: int) -> None:
+        """Decode as the rate index says from here on."""
         o = r // 16
         g = tensor(weights, "prior.group")[o]
         self.weights = tensor(weights, "prior.weights")[o]
@@ -74,7 +79,6 @@ class PlaneDecoder:
         self.coefficient_rows = tensor(weights, "prior.coefficient_rows")[g]
         self.flag_rows = tensor(weights, "prior.flag_rows")[g]
         self.shift_rows = tensor(weights, "prior.shift_rows")[g]
-        self.table = Table(weights, "prior.tables")
 
     def plane(self, level: int, c: int, orientation: int, features: Ints) -> tuple[Ints, Ints]:
         """Decode one plane of all dates: integers and rows (T, h, w); features (12, T, h, w)."""

@@ -206,10 +206,13 @@ def test_references_of_passes(other_networks):
     judge_others(series((2, 3, 19, 27)), other_networks, model="flextec", lam=700, bands=RGB)
 
 
-@pytest.mark.parametrize("stored", [1, 6, 16])
-def test_every_number_of_tokens(stored):
+@pytest.mark.parametrize(
+    ("stored", "rate_index", "lam"), [(1, 129, 200), (6, 148, 40), (16, 128, 220), (16, 167, 8)]
+)
+def test_every_number_of_tokens(stored, rate_index, lam):
     array = series((2, 2, 17, 18))
-    data = judge(array, model="flextec", lam=200, bands=("B04", "B08"), quality=stored)
+    data = judge(array, model="flextec", lam=lam, bands=("B04", "B08"), quality=stored)
+    assert reference.read_header(data).rate_index == rate_index
     for quality in range(1, stored + 1, 2):
         with tec_numcodecs.set_options(quality=quality):
             (expected,) = chunk.decode([data])

@@ -29,7 +29,8 @@ def code_passes(
     _, q = model._decide(found, geometry, rate)
     progress = Progress(geometry, rate, q.entries)
     for number in range(PASSES):
-        model._write_low(low_of_pass(q.low, number, TOKENS), number, progress)
+        low = low_of_pass(q.low, rate.index, number, TOKENS)
+        model._write_low(low, number, progress)
         own = model._pass(number, progress, kind)
         prepare(cast(Walk, own.walk))
         part = of_pass(q.detail, number, TOKENS)

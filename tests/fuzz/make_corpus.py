@@ -98,6 +98,8 @@ def tokens() -> Iterator[tuple[str, bytes]]:
         (0, 16, 1, 1, 3, 4),
         (60, 9, 1, 2, 8, 8),
         (120, 5, 2, 1, 7, 8),
+        (140, 16, 1, 2, 8, 8),
+        (170, 7, 1, 2, 8, 8),
     ):
         cube = scene((t, c, h, w), rate).astype(np.int32)
         geometry = Geometry((t, c, h, w), get_sensor("sentinel-2-l2a"), tuple(range(c)))

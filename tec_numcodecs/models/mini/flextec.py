@@ -43,7 +43,8 @@ from tec_numcodecs.models.mini.refining import (
     PASSES,
     Refining,
     RefiningWalk,
-    rate_of_pass,
+    low_digits,
+    rate_without,
     truncated,
 )
 from tec_numcodecs.models.mini.symbols import TableBits
@@ -79,7 +80,7 @@ class MiniFlex(MiniElic):
             truncated(values, PASSES - _passes(level, tokens)) * (_passes(level, tokens) > 0)
             for level, values in enumerate(q.detail)
         )
-        low = truncated(q.low, PASSES - _begun(tokens))
+        low = truncated(q.low, low_digits(rate.index, _begun(tokens) - 1))
         known = Coefficients(low, detail, q.entries)
         return self._go_through(known, geometry, rate, found.detail)
 
@@ -105,7 +106,7 @@ class MiniFlex(MiniElic):
         progress = Progress(geometry, rate, q.entries)
         stages: list[list[Stage]] = []
         for number in range(_begun(tokens)):
-            low = self._write_low(low_of_pass(q.low, number, tokens), number, progress)
+            low = self._write_low(low_of_pass(q.low, rate.index, number, tokens), number, progress)
             own = self._pass(number, progress)
             part = of_pass(q.detail, number, tokens)
             if values is None or number < PASSES - 1:
@@ -123,8 +124,9 @@ class MiniFlex(MiniElic):
         """Stages of the low-pass in a pass: integers (N, C, h, w) as the pass knows them."""
         before, progress.low = progress.low, low
         if number:
-            return digit_stages(low, before, self._refining.tables)
-        rate = rate_of_pass(progress.rate.index, number)
+            new = _new_digit(progress.rate.index, number)
+            return digit_stages(low, before, self._refining.tables) if new else []
+        rate = _rate_of_low(progress.rate.index)
         decider = Decider(self._prior, rate)
         writer = PlaneWriter(self._prior, progress.shifts, rate // 16)
         given = frozen.predict_low(low)
@@ -161,9 +163,10 @@ class MiniFlex(MiniElic):
 
     def _read_low(self, token: rans.Decoder, number: int, progress: Progress) -> None:
         if number:
-            progress.low = read_digits(token, progress.low, self._refining.tables)
+            if _new_digit(progress.rate.index, number):
+                progress.low = read_digits(token, progress.low, self._refining.tables)
             return
-        rate = rate_of_pass(progress.rate.index, number)
+        rate = _rate_of_low(progress.rate.index)
         reader = PlaneReader(token, self._prior, progress.shifts, rate // 16)
 
         def read(plane: Plane, scale: Int32Array) -> Int32Array:
@@ -190,7 +193,7 @@ class MiniFlex(MiniElic):
             progress.known,
         )
         step = int(steps(rate.index)[LOW, 0])
-        low = middles(progress.low, PASSES - 1 - number, step)
+        low = middles(progress.low, low_digits(rate.index, number), step)
         walk.start(low, progress.entries)
         return Pass(self._prior, self._refining, walk, number, progress.shifts)
 
@@ -269,9 +272,20 @@ def of_pass(detail: tuple[Int32Array, ...], number: int, tokens: int) -> tuple[I
     )
 
 
-def low_of_pass(low: Int32Array, number: int, tokens: int) -> Int32Array:
+def low_of_pass(low: Int32Array, rate_index: int, number: int, tokens: int) -> Int32Array:
     """The low-pass to the precision of a pass, from that which all tokens give."""
-    return truncated(low, _begun(tokens) - 1 - number)
+    missing = low_digits(rate_index, _begun(tokens) - 1)
+    return truncated(low, low_digits(rate_index, number) - missing)
+
+
+def _rate_of_low(rate_index: int) -> int:
+    """Rate index that the low-pass of the first pass stands for."""
+    return rate_without(rate_index, low_digits(rate_index, 0))
+
+
+def _new_digit(rate_index: int, number: int) -> bool:
+    """Whether a later pass knows one more digit of the low-pass than the pass before."""
+    return low_digits(rate_index, number) < low_digits(rate_index, number - 1)
 
 
 def latents_of_tokens(

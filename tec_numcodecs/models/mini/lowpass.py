@@ -1,9 +1,10 @@
 """The low-pass of mini `flextec`, which becomes known digit by digit as the details do.
 
-The first pass codes it as the other models code whole integers. In later passes a coefficient that
-was zero gets a flag that says whether it still is, then a sign; the others get one more digit.
-Signs and digits are raw. The rows of flags are those of :mod:`.blockflags`, by how large the plane
-was before, and how large the component before has become.
+The first pass codes it as the other models code whole integers, less the digits that are left for
+later passes: three, fewer or none, by the rate (:func:`.refining.low_digits`). In a pass that adds
+a digit, a coefficient that was zero gets a flag that says whether it still is, then a sign; the
+others get the digit. Signs and digits are raw. The rows of flags are those of :mod:`.blockflags`,
+by how large the plane was before, and how large the component before has become.
 """
 
 from __future__ import annotations

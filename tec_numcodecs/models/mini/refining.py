@@ -42,6 +42,9 @@ from tec_numcodecs.models.mini.rescaling import rescaled, within_limit
 Int32Array = NDArray[np.int32]
 Float32Array = NDArray[np.float32]
 PASSES = 4
+#: For every 16 rate indices below this, one digit of the low-pass is left for later passes: where
+#: steps are coarse, digits that come later cost more than they spare readers who stop early.
+LOW_WHOLE = 176
 #: Magnitudes before the last digit that have rows of their own.
 MAGNITUDES = 3
 MIXTURE_ROWS = len(mixture_rows.all_rows())
@@ -241,7 +244,17 @@ class RefiningWalk(DetailWalk):
 
 def rate_of_pass(rate_index: int, number: int) -> int:
     """Rate index that a pass of a chunk stands for."""
-    return min(rate_index + 16 * (PASSES - 1 - number), MAX_RATE_INDEX)
+    return rate_without(rate_index, PASSES - 1 - number)
+
+
+def rate_without(rate_index: int, digits: int) -> int:
+    """Rate index that integers stand for which lack some digits."""
+    return min(rate_index + 16 * digits, MAX_RATE_INDEX)
+
+
+def low_digits(rate_index: int, number: int) -> int:
+    """How many digits of the low-pass a pass of a chunk leaves for later ones."""
+    return min(PASSES - 1 - number, max((LOW_WHOLE - rate_index) // 16, 0))
 
 
 def later_rows(
