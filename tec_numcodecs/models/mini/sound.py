@@ -22,6 +22,7 @@ from tec_numcodecs.models.mini.prior import (
     FLAG_BINS,
     OCTAVES,
     SCALE_BINS,
+    SCALE_LIMIT,
     SHIFT_LIMIT,
 )
 from tec_numcodecs.models.mini.quantiser import LEVELS, MAX_RATE_INDEX
@@ -50,6 +51,7 @@ _OTHERS = {
     "flex.offsets.digits": (3, _DIGIT_ROWS, 2),
 }
 _MOST_BANDS = 13
+_MOST_WIDTH = 256  # of a hidden layer
 _MOST_SHIFT = 24
 _LARGEST_BIAS = 1 << 24
 
@@ -94,6 +96,8 @@ def _check_networks(arrays: Arrays) -> None:
         kind = next(k for k in _SIZES if found["name"].startswith(k))
         inputs, outputs, phases = _SIZES[kind]
         width = arrays[name].shape[0] if arrays[name].ndim else 0
+        good = 1 <= width <= _MOST_WIDTH
+        _require(good, name, f"{width} inputs", f"1 to {_MOST_WIDTH} inputs")
         layers = {"first": (inputs, width), "second": (width, width), "out": (width, outputs)}
         parts: dict[str, tuple[int, ...]] = {
             "component": (_MOST_BANDS, width),
@@ -110,7 +114,8 @@ def _check_networks(arrays: Arrays) -> None:
             _check_integers(f"{found['name']}.{part}", arrays, size, limits)
     for name, size in _OTHERS.items():
         if name in arrays:
-            _check_integers(name, arrays, size, (-(1 << 31), (1 << 31) - 1))
+            byte = name != "features.scales"
+            _check_integers(name, arrays, size, (-128, 127) if byte else (0, SCALE_LIMIT))
 
 
 def _check_codebook(name: str, found: NDArray[Any]) -> None:
