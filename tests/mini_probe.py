@@ -35,7 +35,7 @@ def main() -> None:
     if options.hostile:
         _hostile()
     sha = hashlib.sha256()
-    where = mini.geometry((2, 12, 70, 53))
+    where = mini.geometry((2, 12, 44, 37))
     rates = [Rate(index) for index in (110, 150, 0)]
     with set_options(threads=options.threads, batch_size=options.batch):
         for kind in mini.MODELS:
