@@ -223,10 +223,14 @@ def test_every_setting_is_in_the_table():
         assert taken <= set(CALLS[call][1]) | {"store", "data"}, call
 
 
+def kind_of(value):
+    return f"{type(value).__module__}.{type(value).__name__}"
+
+
 @pytest.mark.parametrize(
     "value",
     [Fraction(40), Decimal(40), np.int64(40), np.uint8(40), np.float32(40), np.array(40), 40.0],
-    ids=repr,
+    ids=kind_of,
 )
 def test_numbers_of_every_kind(value):
     for name in ("lam", "scale", "offset", "nodata", "max_error", "psnr"):
@@ -238,7 +242,11 @@ def test_numbers_of_every_kind(value):
     assert small.reflectance.encoding["serializer"].config.nodata == 40
 
 
-@pytest.mark.parametrize("value", [np.int64(3), np.uint8(3), np.array(3)], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [np.int64(3), np.uint8(3), np.array(3)],
+    ids=lambda value: type(value).__module__ + type(value).__name__,
+)
 def test_whole_numbers_of_every_kind(value):
     assert TecCodec(model="flextec", lam=20, quality=value).config.quality == 3
     with set_options(threads=value, quality=value):
@@ -247,7 +255,11 @@ def test_whole_numbers_of_every_kind(value):
     assert chunks == (1, 3, 16, 16)
 
 
-@pytest.mark.parametrize("value", [np.True_, np.array(True), True], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [np.True_, np.array(True), True],
+    ids=lambda value: type(value).__module__ + type(value).__name__,
+)
 def test_a_bool_is_no_number(value):
     for name in ("lam", "scale", "offset", "nodata", "max_error", "psnr", "bpppb"):
         with pytest.raises(InvalidInput, match=f"{name}.*True"):

@@ -218,8 +218,15 @@ def states(store: Path) -> Any:
     return Journal(Place(store)).states()
 
 
-@pytest.mark.parametrize("words", [[], ["--workers", "2"]], ids=["alone", "workers"])
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("blow", "words"),
+    [
+        (signal.SIGKILL, ["--workers", "2"]),
+        (signal.SIGINT, []),
+        pytest.param(signal.SIGKILL, [], marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, ["--workers", "2"], marks=pytest.mark.slow),
+    ],
+)
 def test_killed_and_resumed(
     blow: signal.Signals, words: list[str], large: Path, tmp_path: Path
 ) -> None:

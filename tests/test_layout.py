@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tec_numcodecs.errors import InvalidInput
@@ -131,6 +131,7 @@ def test_to_bands(drawn: tuple[xr.Dataset, tuple[str, ...], int]) -> None:
         assert apart[band].attrs == {"nodata": 0, "long_name": "x"}
 
 
+@settings(max_examples=settings.default.max_examples // 2)
 @given(datasets(), st.sampled_from([2, 3]))
 def test_through_a_store(drawn: tuple[xr.Dataset, tuple[str, ...], int], zarr_format: int) -> None:
     dataset, _, _ = drawn
