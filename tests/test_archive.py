@@ -432,8 +432,8 @@ def test_verify_knows_the_original(archive: MemoryStore) -> None:
     whole = series(7)
     assert tec_xarray.verify(archive, whole.chunk(time=3, y=50)).ok
     other = whole.copy(deep=True)
-    other["B02"][0, 40, 0] += 50
-    other["SCL"][6, 0, 95] += 1
+    other["B02"][0, 40, 0] += np.uint16(50)
+    other["SCL"][6, 0, 95] += np.uint8(1)
     found = tec_xarray.verify(archive, other)
     where = [w for w, _ in found.problems]
     assert where == ["block (0, 1, 0)", "block (1, 0, 1)"]

@@ -224,7 +224,7 @@ def small_chunks():
     """One chunk of each kind, a few dozen bytes each."""
     array = with_gaps(scene((1, 1, 12, 12)), 0)
     reflectance = with_gaps(scene((1, 1, 12, 12), dtype=np.float32), np.nan)
-    nothing = np.where(reflectance > 0.1, np.nan, np.float32(0))
+    nothing = np.where(reflectance > 0.1, np.float32(np.nan), np.float32(0))
     pairs = [
         (array, {"lam": 100}),
         (reflectance, {"lam": 20, "units": "reflectance", "nodata": 0.1}),

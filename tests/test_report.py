@@ -257,8 +257,8 @@ def test_the_worst_chunk_is_where_the_errors_are() -> None:
     settings = {"chunks": {"time": 2, "y": 32, "x": 48}, "shards": False}
     read = original.tec.compress(max_error=0, store=store, **settings)
     wrong = original.copy(deep=True)
-    wrong["B08"][3, 40, 50] += 100
-    wrong["B02"][0, 0, 5] += 104
+    wrong["B08"][3, 40, 50] += np.uint16(100)
+    wrong["B02"][0, 0, 5] += np.uint16(104)
     worst = read.tec.report(wrong).worst_chunk
     assert worst is not None
     assert (worst.index, worst.time, worst.y, worst.x) == ((1, 1, 1), (2, 4), (32, 64), (48, 90))
