@@ -93,3 +93,15 @@ def test_a_call_has_the_threads_of_the_options(
         chunk.decode([data], config)
     assert seen == {threads}
     assert torch.get_num_threads() == before
+
+
+def test_calls_that_overlap_put_the_setting_back() -> None:
+    before = torch.get_num_threads()
+    with set_options(threads=before + 1):
+        first, second = devices.limited_threads(), devices.limited_threads()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert torch.get_num_threads() == before + 1
+        second.__exit__(None, None, None)
+    assert torch.get_num_threads() == before

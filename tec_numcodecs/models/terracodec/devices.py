@@ -8,6 +8,8 @@ on the CPU, where their exactness is proved by probes at the start.
 from __future__ import annotations
 
 import copy
+import os
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,12 +54,35 @@ def on_device(network: nn.Module, device: torch.device) -> nn.Module:
     return copies[name]
 
 
+class _Inside:
+    """Calls that are under way, of several threads maybe, and torch's setting before the first."""
+
+    lock = threading.Lock()
+    calls = 0
+    before = 1
+
+
+def _after_fork() -> None:
+    """A child has none of its parent's calls, and must not wait for a lock that one held."""
+    _Inside.lock, _Inside.calls = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 @contextmanager
 def limited_threads() -> Iterator[None]:
-    """As many threads of torch as the options allow, until the block is left."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(get_options().threads)
+    """As many threads of torch as the options allow, until the last such block is left."""
+    with _Inside.lock:
+        if not _Inside.calls:
+            _Inside.before = torch.get_num_threads()
+        _Inside.calls += 1
+        torch.set_num_threads(get_options().threads)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _Inside.lock:
+            _Inside.calls -= 1
+            if not _Inside.calls:
+                torch.set_num_threads(_Inside.before)
