@@ -1,7 +1,8 @@
 """Build the optional C extension; everything else is in pyproject.toml.
 
-The extension holds the hot loops (entropy coder, lifting). Each has a NumPy twin that gives the
-same bytes, so a machine without a compiler still installs and reads everything, only slower.
+The extension holds the hot loops (entropy coder, transforms, context models). Each has a NumPy
+twin that gives the same bytes, so a machine without a compiler still installs and reads everything,
+only slower.
 ``TEC_REQUIRE_NATIVE=1`` makes a failed build an error: releases and CI set it.
 """
 
