@@ -25,6 +25,7 @@ TORCH ?= torch==2.13.0
 ARGS ?=
 # Processes that share the tests, a file at a time, and notebooks that are executed at a time.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+SHARED := -n $(JOBS) --maxprocesses 8 --dist loadfile
 
 VENV := .venv
 TRAIN := .venv-train
@@ -49,7 +50,7 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy $(PACKAGES)
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow and not train" -n $(JOBS) --maxprocesses 8 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not train" $(SHARED) $(ARGS)
 
 test-all: lint
 	$(BIN)/python -m pytest -m "not train" --hypothesis-profile=thorough \
@@ -60,7 +61,7 @@ test-train: $(TRAIN)/.installed
 	$(TRAIN)/bin/python -m pytest -m train $(ARGS) || [ $$? -eq 5 ]
 
 test-numpy1: $(TRAIN)/.installed
-	$(TRAIN)/bin/python -m pytest -m "not slow and not train" -n $(JOBS) --maxprocesses 8 --dist loadfile $(ARGS)
+	$(TRAIN)/bin/python -m pytest -m "not slow and not train" $(SHARED) $(ARGS)
 
 # Where there is no wheel of atheris for the Python in use, `make test` still replays the corpus.
 fuzz: $(VENV)/.installed-fuzz

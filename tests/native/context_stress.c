@@ -4,18 +4,9 @@
 #include <string.h>
 
 #include "context.h"
+#include "xorshift.h"
 
 enum { TABLE = 9, HUGE = 1 << 20 };
-
-static uint64_t state = 88172645463325252ULL;
-
-static uint32_t next(void)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state >> 32);
-}
 
 static int32_t between(int32_t least, int32_t most)
 {

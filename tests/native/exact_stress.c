@@ -4,18 +4,9 @@
 #include <stdlib.h>
 
 #include "exact.h"
+#include "xorshift.h"
 
 enum { MOST = 40, GELU = 4097 + 1, POWER = 7936 + 1 };
-
-static uint64_t state = 88172645463325252ULL;
-
-static uint32_t next(void)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state >> 32);
-}
 
 /* Between -1 and 1, times a power of two: rows of zeros, subnormals and huge numbers, too. */
 static double number(void) { return ((double)next() / 2147483648.0 - 1.0); }

@@ -4,16 +4,7 @@
 #include <string.h>
 
 #include "transform.h"
-
-static uint64_t state = 88172645463325252ULL;
-
-static uint32_t next(void)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state >> 32);
-}
+#include "xorshift.h"
 
 static int32_t *fill(size_t count, int32_t limit)
 {

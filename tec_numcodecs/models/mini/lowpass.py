@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs import rans
-from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.mini import prior as frozen
 from tec_numcodecs.models.mini.blockflags import FLAG_ROWS
-from tec_numcodecs.models.mini.planes import Stage
-from tec_numcodecs.models.mini.quantiser import COEFFICIENT_LIMIT
+from tec_numcodecs.models.mini.planes import Stage, pull_flags
 from tec_numcodecs.models.mini.refining import FIRST_FLAG_ROW
+from tec_numcodecs.models.mini.rescaling import within_limit
 
 Int32Array = NDArray[np.int32]
 # Logits of flags, by logistic regression on the low-pass of training scenes at many rates: weights
@@ -62,10 +61,8 @@ def read_digits(token: rans.Decoder, before: Int32Array, tables: rans.Tables) ->
         zero = was == 0
         some = ~zero
         if zero.any():
-            flags = token.pull(_flag_rows(before, low, k)[zero], tables)
-            if flags.min() < 0 or flags.max() > 1:
-                raise CorruptChunk("a flag of the low-pass that is neither 0 nor 1")
-            some[zero] = flags != 0
+            rows = _flag_rows(before, low, k)[zero]
+            some[zero] = pull_flags(token, rows, tables, "a flag of the low-pass")
         if some.any():
             bits = token.pull(_raw_rows(int(np.count_nonzero(some))), tables)
             known = was[some]
@@ -93,10 +90,7 @@ def middles(low: Int32Array, digits: int, step: int) -> Int32Array:
     sign = np.sign(low).astype(np.int64)
     doubled = (np.abs(low.astype(np.int64)) << (digits + 1)) + (1 << digits) - 1
     value = np.abs(sign) * ((32 * doubled * step + 512) >> 10)
-    peak = int(value.max(initial=0))
-    if peak > COEFFICIENT_LIMIT:
-        raise CorruptChunk(f"a coefficient of {peak} DN", allowed=f"up to {COEFFICIENT_LIMIT}")
-    return (sign * value).astype(np.int32)
+    return within_limit((sign * value).astype(np.int32), int(value.max(initial=0)))
 
 
 def _flag_rows(before: Int32Array, low: Int32Array, component: int) -> Int32Array:

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from tec_numcodecs import rans
 from tec_numcodecs.blocks import block_sum
-from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.mini import prior as frozen
 from tec_numcodecs.models.mini import symbols
 from tec_numcodecs.models.mini.blockflags import BlockFlags, flag_rows
 from tec_numcodecs.models.mini.detail import Coding
 from tec_numcodecs.models.mini.mixture_rows import Choice
 from tec_numcodecs.models.mini.places import Index
-from tec_numcodecs.models.mini.planes import OutlineWriter, PlaneReader, Shifts, Stage
+from tec_numcodecs.models.mini.planes import OutlineWriter, PlaneReader, Shifts, Stage, pull_flags
 from tec_numcodecs.models.mini.prior import Plane, Prior
 from tec_numcodecs.models.mini.quantiser import STEP_UNIT, steps
 from tec_numcodecs.models.mini.refining import (
@@ -283,10 +282,8 @@ class PassDecoder(PassCoder):
         flags = ~unknown
         if unknown.any():
             rows = self._flag_rows(plane, scale, blocks, unknown)
-            found = self._tokens[token].pull(rows, self._own.refining.tables)
-            if found.min() < 0 or found.max() > 1:
-                raise CorruptChunk("a block flag that is neither 0 nor 1")
-            flags[unknown] = found != 0
+            tables = self._own.refining.tables
+            flags[unknown] = pull_flags(self._tokens[token], rows, tables, "a block flag")
         shift = self._own.shifts.of(plane)
         return self.walk.code(plane, scale, shift, flags, self._pulling(token))
 

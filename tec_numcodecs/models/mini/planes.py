@@ -120,10 +120,8 @@ class PlaneReader:
         self.shifts.set(plane, shift)
         sums = frozen.shifted_sums(block_sum(scale), shift)
         rows = self._prior.rows_of_flags(self._octave, plane, sums)
-        flags = self._decoder.pull(rows, tables)
-        if flags.min() < 0 or flags.max() > 1:
-            raise CorruptChunk("a block flag that is neither 0 nor 1")
-        return shift, flags.reshape(block_shape(scale.shape)) != 0
+        flags = pull_flags(self._decoder, rows, tables, "a block flag")
+        return shift, flags.reshape(block_shape(scale.shape))
 
     def read(self, plane: Plane, scale: Int32Array) -> tuple[Int32Array, Int32Array]:
         """Integers (N, h, w) of a plane, and its expected magnitudes after the shift.
@@ -153,6 +151,22 @@ class PlaneReader:
             low_bits = self._decoder.pull(rans.UNIFORM + raw[partly], tables)
             symbols[partly] = (symbols[partly] << raw[partly]) | low_bits
         return symbols
+
+
+def pull_flags(
+    decoder: rans.Decoder, rows: Int32Array, tables: rans.Tables, what: str
+) -> NDArray[np.bool_]:
+    """Read flags (P,) in these rows; what they are called in an error.
+
+    Raises
+    ------
+    CorruptChunk
+        If one is neither 0 nor 1: no encoder writes that.
+    """
+    flags = decoder.pull(rows, tables)
+    if flags.min() < 0 or flags.max() > 1:
+        raise CorruptChunk(f"{what} that is neither 0 nor 1")
+    return np.asarray(flags != 0)
 
 
 class Placer:

@@ -37,7 +37,7 @@ from tec_numcodecs.models.mini.quantiser import (
     STEP_UNIT,
 )
 from tec_numcodecs.models.mini.references import PassReference, Reference
-from tec_numcodecs.models.mini.rescaling import rescaled, within_limit
+from tec_numcodecs.models.mini.rescaling import in_step, rescaled, within_limit
 
 Int32Array = NDArray[np.int32]
 Float32Array = NDArray[np.float32]
@@ -103,7 +103,7 @@ class Refining:
         c = native()
         if c is None:
             offset = self.offsets(number, q, choice.row)
-            wide = ((q.astype(np.int64) * 64 + offset) * step + 512) >> 10
+            wide = in_step(q.astype(np.int64), offset, step)
             return within_limit(wide.astype(np.int32), int(np.abs(wide).max(initial=0)))
         value = np.empty(len(q), np.int32)
         zeros, digits = self._zeros[number - 1], self._digits[number - 1]

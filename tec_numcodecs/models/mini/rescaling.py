@@ -62,5 +62,10 @@ def _rescaled(
     if step != STEP_UNIT:
         symbol = np.clip(q - choice.base, -OFFSETS, OFFSETS) + OFFSETS
         offset = np.where(choice.raw > 0, half * np.sign(q), offsets[choice.row, symbol])
-        value = ((value * 64 + offset) * step + 512) >> 10
+        value = in_step(value, offset, step)
     return value.astype(np.int32), int(np.abs(value).max(initial=0))
+
+
+def in_step(q: NDArray[np.int64], offset: NDArray[np.integer], step: int) -> NDArray[np.int64]:
+    """Integers and offsets in 64ths of a step to DN, the step being in sixteenths of one."""
+    return ((q * 64 + offset) * step + 512) >> 10

@@ -15,6 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs.errors import WeightsError
+from tec_numcodecs.models.mini.blockflags import FLAG_FEATURES
+from tec_numcodecs.models.mini.features import (
+    OWN_FEATURES,
+    PLANE_FEATURES,
+    REFERENCE_FEATURES,
+)
 from tec_numcodecs.models.mini.prior import (
     CLIP,
     COMPONENTS,
@@ -33,12 +39,14 @@ _MIXTURE_ROWS, _DIGIT_ROWS = 5568, 1632
 Arrays = Mapping[str, NDArray[Any]]
 
 # Networks, by how their names begin: inputs, outputs, phases.
+_ALONE = (PLANE_FEATURES + OWN_FEATURES, 3, 4)
+_REFERRING = (_ALONE[0] + REFERENCE_FEATURES, 4, 4)
 _SIZES = {
-    "elic.": (51, 3, 4),
-    "tt.": (58, 4, 4),
-    "flex.0.": (51, 3, 4),
-    "flex.flags.": (11, 1, 3),
-    "flex.": (58, 4, 4),
+    "elic.": _ALONE,
+    "tt.": _REFERRING,
+    "flex.0.": _ALONE,
+    "flex.flags.": (FLAG_FEATURES, 1, 3),
+    "flex.": _REFERRING,
 }
 _NETWORK = re.compile(r"(?P<name>(elic|tt|flex(\.[0-3]|\.flags))\.\d\.\d)\.second")
 _OTHERS = {
