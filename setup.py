@@ -43,7 +43,7 @@ def native() -> list[Extension]:
     """Return the extension, or nothing where there is no C source."""
     root = Path(__file__).parent
     csrc = root / "tec_numcodecs" / "_csrc"
-    sources = sorted(str(path.relative_to(root)) for path in csrc.glob("*.c"))
+    sources = sorted(str(path.relative_to(root)) for path in csrc.rglob("*.c"))
     if not sources:
         return []
     windows = sys.platform == "win32"
@@ -54,7 +54,7 @@ def native() -> list[Extension]:
         Extension(
             "tec_numcodecs._native",
             sources=sources,
-            depends=sorted(str(path.relative_to(root)) for path in csrc.glob("*.h")),
+            depends=sorted(str(path.relative_to(root)) for path in csrc.rglob("*.h")),
             extra_compile_args=flags,
             define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
             py_limited_api=LIMITED,

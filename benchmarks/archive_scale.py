@@ -31,10 +31,10 @@ from dask.distributed import Client, LocalCluster
 import tec_xarray
 import tec_xarray.tutorial
 from tec_numcodecs.sensors import get_sensor
-from tec_xarray._journal import Journal
-from tec_xarray._place import Place
-from tec_xarray._run import groups
 from tec_xarray.archive import Archive, work_of
+from tec_xarray.execution.scheduler import groups
+from tec_xarray.store.journal import Journal
+from tec_xarray.store.location import Place
 
 TILE, DATES, SOURCE = 10980, 8, 2048
 
@@ -98,7 +98,7 @@ def plan() -> dict[str, Any]:
 
 
 def _like(array: Any, shape: tuple[int, ...]) -> Any:
-    from tec_xarray._place import variant
+    from tec_xarray.store.location import variant
 
     return variant(array, shape)
 

@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs import rans
-from tec_numcodecs._accel import native
-from tec_numcodecs.rans import Tables
+from tec_numcodecs.entropy import rans
+from tec_numcodecs.entropy.rans import Tables
+from tec_numcodecs.native import native
 
 REACH = 127  # symbols are in -REACH ... REACH
 SCALES = np.geomspace(0.15, 20, 64)

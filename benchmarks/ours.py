@@ -12,8 +12,8 @@ from benchmarks.scenes import Scene
 from tec_numcodecs import chunk
 from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import TecError
-from tec_numcodecs.models import registry
-from tec_numcodecs.weights.registry import bundled
+from tec_numcodecs.models import loading
+from tec_numcodecs.weights.local_store import bundled
 
 FAMILY = "mini"
 #: The stream that is read in part reaches about 46 dB.
@@ -67,7 +67,7 @@ def check(models: Sequence[str]) -> None:
     TecError
     """
     for name in models:
-        registry.load(name, CodecConfig.parse(name, 20).weights)
+        loading.load(name, CodecConfig.parse(name, 20).weights)
 
 
 def _point(scene: Scene, config: CodecConfig) -> Point:

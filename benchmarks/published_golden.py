@@ -32,10 +32,10 @@ import torch
 from numpy.typing import NDArray
 
 from tec_numcodecs.errors import TecError
-from tec_numcodecs.models import registry
+from tec_numcodecs.models import loading
 from tec_numcodecs.models.terracodec.tensors import ImageCodec, SequenceCodec
+from tec_numcodecs.models.weights_lookup import choose
 from tec_numcodecs.sensors import get_sensor
-from tec_numcodecs.weights.obtain import choose
 
 SIZE = 256
 AGREE = 0.005  # relative
@@ -138,7 +138,7 @@ def load(pattern: str) -> NDArray[np.float32]:
 def measure(golden: Golden, weights: str, scene: NDArray[np.float32]) -> list[float]:
     """Return what each frame costs here, in bits."""
     found = choose(weights, golden.model, SENSOR, lam=golden.lam)
-    model = registry.load(golden.model, found.weights)
+    model = loading.load(golden.model, found.weights)
     x = torch.from_numpy(scene[: golden.frames])
     if golden.model in ("fp", "elic"):
         codec: Any = ImageCodec(model, found.weights, found.lam)

@@ -25,7 +25,7 @@ from benchmarks.metrics import Curve, bd_rate, geometric_mean, measure
 from tec_numcodecs import chunk
 from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.training import data
-from tec_numcodecs.weights import files
+from tec_numcodecs.weights import safetensors_io
 
 TRAIN = ("majortom_199U_1099R", "majortom_199U_1099R_sw")
 JUDGED = "majortom_199U_1099R_se"
@@ -92,7 +92,7 @@ def main() -> None:
     cube = options.out / "cube.zarr"
     write_cube([every[name] for name in TRAIN], cube)
     path = train(cube, options.out / "run", options.minutes, options.rate)
-    digest = files.digest_of(path)
+    digest = safetensors_io.digest_of(path)
     path.rename(path.with_name(f"{digest}.safetensors"))
     os.environ["TEC_WEIGHTS_DIR"] = str(path.parent)
     own = {"id": "mini-own", "sha256": digest}

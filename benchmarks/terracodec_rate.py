@@ -21,9 +21,9 @@ import torch
 
 from benchmarks import scenes
 from benchmarks.terracodec_speed import BANDS, imported, upstream
-from tec_numcodecs import exact
 from tec_numcodecs.models.base import Geometry, Rate
-from tec_numcodecs.models.terracodec import stages, temporal, windows
+from tec_numcodecs.models.terracodec import coders, temporal, windows
+from tec_numcodecs.models.terracodec.exact import layers
 from tec_numcodecs.sensors import get_sensor
 
 
@@ -93,14 +93,14 @@ def _image_bits(theirs: Any, ours: Any, x: torch.Tensor) -> tuple[float, float]:
     for part, passes in zip(parts, outputs, strict=True):
         for out, where in zip(passes, (even, ~even), strict=True):
             mean, scale = out.to(torch.float64).chunk(2, dim=1)
-            rows = exact.threshold_index(scale, ours.thresholds)
+            rows = layers.threshold_index(scale, ours.thresholds)
             bits += _cost(ours.gaussian, torch.round(part - mean)[..., where], rows[..., where])
     return likelihood, bits
 
 
 def _cost(tables: Any, symbols: torch.Tensor, rows: torch.Tensor) -> float:
     whole = symbols.reshape(-1).to(torch.int32).numpy()
-    return float(tables.cross_entropy_bits(whole, stages.as_rows(rows)))
+    return float(tables.cross_entropy_bits(whole, coders.as_rows(rows)))
 
 
 def _parts(likelihoods: Any) -> list[torch.Tensor]:

@@ -31,8 +31,8 @@ import numpy as np
 import torch
 
 from tec_numcodecs.models.base import Geometry, Model, Rate
+from tec_numcodecs.models.terracodec import importing
 from tec_numcodecs.sensors import get_sensor
-from tec_numcodecs.weights import terracodec
 
 SIZE = 256
 BANDS = 12
@@ -97,9 +97,9 @@ def imported(model: torch.nn.Module, directory: Path) -> tuple[Path, Model]:
     """Freeze a model's state dict, as a user would a published file; load it."""
     path = directory / "weights.pt"
     torch.save(model.state_dict(), path)
-    found = terracodec.import_checkpoint(path, directory=directory)
+    found = importing.import_checkpoint(path, directory=directory)
     path.unlink()
-    return found.path, terracodec.load(found.path, found.weights.sha256)
+    return found.path, importing.load(found.path, found.weights.sha256)
 
 
 def gemm_rate(dtype: torch.dtype) -> float:
@@ -253,7 +253,7 @@ def alone(path: Path, frames: int, threads: int) -> dict[str, float]:
 
 def measure_alone(path: Path, frames: int) -> None:
     """Do what `alone` asks for and print it."""
-    model = terracodec.load(path, path.stem)
+    model = importing.load(path, path.stem)
     cube, geometry = series(frames)
     encoding, decoding = Times(), Times()
     streams = encoding.run(lambda: encode(model, cube, geometry))

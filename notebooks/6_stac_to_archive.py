@@ -17,7 +17,7 @@ import xarray as xr
 from distributed import Client, LocalCluster
 
 import tec_xarray
-from tec_xarray._loopback import serve_scene
+from tec_xarray.testing.catalog import serve_scene
 
 stack = contextlib.ExitStack()
 catalog = stack.enter_context(serve_scene("catalog"))

@@ -32,7 +32,7 @@ import numpy as np
 
 import tec_xarray.tutorial
 from tec_numcodecs.training.data import read_directory
-from tec_numcodecs.weights import registry
+from tec_numcodecs.weights import local_store
 
 ds = tec_xarray.tutorial.open_dataset()
 seen, unseen = ds.isel(x=slice(0, 128), y=slice(0, 128)), ds.isel(x=slice(136, 264))
@@ -111,7 +111,7 @@ print(options.stdout)
 # table shows that nothing changed; with weights of your own it shows whether they are worth it.
 
 # %%
-shutil.copy(registry.locate(registry.resolve("mini", "fp")), "mine.safetensors")
+shutil.copy(local_store.locate(local_store.resolve("mini", "fp")), "mine.safetensors")
 mine = unseen.tec.sweep(weights="mine.safetensors", lams=[10, 50, 200], ssim=False)
 bundled = unseen.tec.sweep(lams=[10, 50, 200], ssim=False)
 

@@ -21,7 +21,7 @@ import xarray as xr
 
 import tec_xarray.tutorial
 from tec_numcodecs import CorruptChunk, inspect, reference
-from tec_numcodecs.weights import registry
+from tec_numcodecs.weights import local_store
 
 ds = tec_xarray.tutorial.open_dataset()[["B04", "B08"]].isel(y=slice(0, 128), x=slice(0, 128))
 ds.tec.compress(lam=50, sensor="sentinel-2-l2a", store="bare.zarr", mode="w")
@@ -69,7 +69,7 @@ inspect(chunk)
 # ## The pixels, by the second reader
 
 # %%
-path = registry.locate(registry.resolve(codec["configuration"]["weights"], "fp"))
+path = local_store.locate(local_store.resolve(codec["configuration"]["weights"], "fp"))
 weights = reference.load_weights(path)
 pixels = reference.decode(chunk, weights)
 pixels.shape, pixels.dtype

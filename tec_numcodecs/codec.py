@@ -8,10 +8,10 @@ import numpy as np
 from numcodecs.abc import Codec
 from numcodecs.compat import ensure_bytes, ensure_ndarray_like
 
-from tec_numcodecs import executor
+from tec_numcodecs.chunk import batching
+from tec_numcodecs.chunk.samples import Samples
 from tec_numcodecs.config import CODEC_NAME, CodecConfig
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
-from tec_numcodecs.pixels import Samples
 
 
 class TecCodec(Codec):
@@ -20,7 +20,7 @@ class TecCodec(Codec):
     Parameters
     ----------
     **settings
-        As for :meth:`tec_numcodecs.config.CodecConfig.parse`: ``model``, ``lam``, ``quality``,
+        As for `tec_numcodecs.config.CodecConfig.parse`: ``model``, ``lam``, ``quality``,
         ``weights``, ``nearest``, ``sensor``, ``bands``, ``units``, ``scale``, ``offset``,
         ``nodata``, ``max_error``, ``psnr``, ``bpppb``.
 
@@ -75,7 +75,7 @@ class TecCodec(Codec):
                 allowed="C order",
                 fix="create the array with order='C'",
             )
-        return executor.encode(np.asarray(array), self._config).result()
+        return batching.encode(np.asarray(array), self._config).result()
 
     def decode(self, buf: Any, out: Any = None) -> Samples:
         """Decode one chunk.
@@ -95,7 +95,7 @@ class TecCodec(Codec):
         Raises
         ------
         CorruptChunk, UnsupportedFormat, WeightsError
-            See :func:`tec_numcodecs.chunk.decode`; also if `out` says that the array has another
+            See `tec_numcodecs.chunk.decode`; also if `out` says that the array has another
             data type or shape than the chunk.
 
         Notes
@@ -106,7 +106,7 @@ class TecCodec(Codec):
         where they are as many: only the digests in an archive's journal tell
         (`tec_xarray.verify`). Format 3 has no such gap.
         """
-        array = executor.decode(ensure_bytes(buf), self._config, None).result()
+        array = batching.decode(ensure_bytes(buf), self._config, None).result()
         return array if out is None else _put(array, ensure_ndarray_like(out))
 
     def get_config(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class TecCodec(Codec):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TecCodec:
-        """Rebuild a codec from :meth:`get_config`, with or without the id."""
+        """Rebuild a codec from `get_config`, with or without the id."""
         return cls(**{key: value for key, value in config.items() if key != "id"})
 
     def __repr__(self) -> str:

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from tec_numcodecs import settings
+from tec_numcodecs import config_parsers
 from tec_numcodecs.arguments import number, switch
+from tec_numcodecs.config_parsers import Units
 from tec_numcodecs.errors import UnsupportedFormat
 from tec_numcodecs.models.base import Geometry, Rate
-from tec_numcodecs.models.mini.quantiser import rate_index_of, rate_index_of_step
+from tec_numcodecs.models.mini.transform.quantizer import rate_index_of, rate_index_of_step
+from tec_numcodecs.models.weights_lookup import Weights, choose
+from tec_numcodecs.rate_control import Target
 from tec_numcodecs.sensors import Sensor, get_sensor
-from tec_numcodecs.settings import Units
-from tec_numcodecs.target import Target
-from tec_numcodecs.weights.obtain import Weights, choose
-from tec_numcodecs.weights.registry import WeightsId
+from tec_numcodecs.weights.local_store import WeightsId
 
 #: Name of the codec in both registries; also what a reader without the package has to install.
 CODEC_NAME = "tec_xarray"
@@ -30,7 +30,7 @@ _WIDEST_STEP = float(1 << 20)  # beyond that of every rate, and finite whatever 
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """Settings of one array. Build it with :meth:`parse`, which checks everything.
+    """Settings of one array. Build it with `parse`, which checks everything.
 
     Attributes
     ----------
@@ -94,10 +94,10 @@ class CodecConfig:
     ) -> Self:
         """Check arguments as a user or JSON metadata gives them.
 
-        `weights` and `nearest` are those of :func:`tec_numcodecs.weights.obtain.choose`: published
+        `weights` and `nearest` are those of `models.weights_lookup.choose`: published
         weights named by their family are fetched and frozen here, once; metadata name them by
         their digest and need no file. `psnr` and `bpppb` are targets, see
-        :class:`tec_numcodecs.target.Target`.
+        `tec_numcodecs.rate_control.Target`.
 
         Raises
         ------
@@ -106,23 +106,23 @@ class CodecConfig:
         WeightsError
             If published weights or a file of weights cannot be had, or are damaged.
         """
-        model, meant = settings.parse_model(model), settings.parse_units(units)
+        model, meant = config_parsers.parse_model(model), config_parsers.parse_units(units)
         known = get_sensor(sensor)
-        names = settings.parse_bands(bands, known)
-        bound = settings.parse_max_error(max_error, len(names))
+        names = config_parsers.parse_bands(bands, known)
+        bound = config_parsers.parse_max_error(max_error, len(names))
         lam = None if lam is None else number("lam", lam)
-        target = settings.parse_target(psnr, bpppb, lam, bound)
-        tokens = settings.parse_quality(quality, model)
+        target = config_parsers.parse_target(psnr, bpppb, lam, bound)
+        tokens = config_parsers.parse_quality(quality, model)
         nearest = switch("nearest", nearest)
         choice = choose(weights, model, known, lam=lam, nearest=nearest)
         if choice.weights.family == "mini":
-            lam = None if target is not None else settings.parse_rate(lam, bound)
+            lam = None if target is not None else config_parsers.parse_rate(lam, bound)
         else:
             lam = choice.lam
-            tokens = tokens or (settings.TOKENS if model == "flextec" else None)
+            tokens = tokens or (config_parsers.TOKENS if model == "flextec" else None)
             if not isinstance(weights, (WeightsId, Mapping)):
-                settings.check_not_lossless(choice.weights, bound)
-            settings.check_one_rate(choice.weights, target)
+                config_parsers.check_not_lossless(choice.weights, bound)
+            config_parsers.check_one_rate(choice.weights, target)
         config = cls(
             model=model,
             lam=lam,
@@ -131,9 +131,9 @@ class CodecConfig:
             sensor=known,
             bands=names,
             units=meant,
-            scale=settings.parse_scale(scale, meant),
+            scale=config_parsers.parse_scale(scale, meant),
             offset=number("offset", offset),
-            nodata=settings.parse_nodata(nodata, meant),
+            nodata=config_parsers.parse_nodata(nodata, meant),
             max_error=bound,
             target=target,
         )

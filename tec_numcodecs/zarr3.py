@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from zarr.abc.codec import ArrayBytesCodec
 
-from tec_numcodecs import executor
-from tec_numcodecs.chunk import check_shape
+from tec_numcodecs.chunk import batching
+from tec_numcodecs.chunk.container import dtype_code
+from tec_numcodecs.chunk.decoding import check_shape
 from tec_numcodecs.config import CODEC_NAME, CodecConfig
-from tec_numcodecs.container import dtype_code
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class TecSerializer(ArrayBytesCodec):
     Parameters
     ----------
     **settings
-        As for :meth:`tec_numcodecs.config.CodecConfig.parse`: ``model``, ``lam``, ``quality``,
+        As for `tec_numcodecs.config.CodecConfig.parse`: ``model``, ``lam``, ``quality``,
         ``weights``, ``nearest``, ``sensor``, ``bands``, ``units``, ``scale``, ``offset``,
         ``nodata``, ``max_error``, ``psnr``, ``bpppb``.
 
@@ -128,11 +128,11 @@ class TecSerializer(ArrayBytesCodec):
         )
 
     def _submit_encode(self, chunk: NDBuffer) -> Any:
-        return executor.encode(chunk.as_numpy_array(), self.config)
+        return batching.encode(chunk.as_numpy_array(), self.config)
 
     def _submit_decode(self, chunk: Buffer, spec: ArraySpec) -> Any:
         t, c, h, w = spec.shape
-        return executor.decode(chunk.to_bytes(), self.config, (t, c, h, w))
+        return batching.decode(chunk.to_bytes(), self.config, (t, c, h, w))
 
 
 async def _nothing() -> None:

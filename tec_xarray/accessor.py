@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 if TYPE_CHECKING:
-    from tec_xarray._sweep import Sweep
-    from tec_xarray.plots import Plots
-    from tec_xarray.report import Report
+    from tec_xarray.plots.accessor import Plots
+    from tec_xarray.report.rate_sweep import Sweep
+    from tec_xarray.report.report import Report
 
 
 class TecAccessor:
@@ -30,25 +30,25 @@ class TecAccessor:
 
     def reconstruct(self, **settings: Any) -> xr.Dataset:
         """Give back what would be read, storing nothing; see `tec_xarray.reconstruct`."""
-        from tec_xarray._reconstruct import reconstruct
+        from tec_xarray.encoding.reconstruct import reconstruct
 
         return reconstruct(self._data, **settings)
 
     def to_cube(self, **settings: Any) -> xr.Dataset:
         """Gather the bands into one (time, band, y, x) variable; see `tec_xarray.to_cube`."""
-        from tec_xarray.layout import to_cube
+        from tec_xarray.cube.layout import to_cube
 
         return to_cube(self._data, **settings)
 
     def from_cube(self) -> xr.Dataset:
         """Go back to the layout before `to_cube`; see `tec_xarray.from_cube`."""
-        from tec_xarray.layout import from_cube
+        from tec_xarray.cube.layout import from_cube
 
         return from_cube(_dataset(self._data))
 
     def to_bands(self) -> xr.Dataset:
         """Return a variable for each band; see `tec_xarray.to_bands`."""
-        from tec_xarray.layout import to_bands
+        from tec_xarray.cube.layout import to_bands
 
         return to_bands(_dataset(self._data))
 
@@ -60,26 +60,26 @@ class TecAccessor:
 
     def report(self, original: xr.Dataset | xr.DataArray, **settings: Any) -> Report:
         """Measure size and loss against the original; see `tec_xarray.compare`."""
-        from tec_xarray.report import compare
+        from tec_xarray.report.report import compare
 
         return compare(_dataset(self._data), original, **settings)
 
     def sweep(self, **settings: Any) -> Sweep:
         """Try several settings on one chunk, in memory; see `tec_xarray.sweep`."""
-        from tec_xarray._sweep import sweep
+        from tec_xarray.report.rate_sweep import sweep
 
         return sweep(self._data, **settings)
 
     @property
     def plot(self) -> Plots:
-        """Pictures, before and after compression; see `tec_xarray.plots`."""
-        from tec_xarray.plots import Plots
+        """Pictures, before and after compression; see `tec_xarray.plots.accessor`."""
+        from tec_xarray.plots.accessor import Plots
 
         return Plots(self._data)
 
 
 def _dataset(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
-    from tec_xarray.layout import as_dataset
+    from tec_xarray.cube.layout import as_dataset
 
     return as_dataset(data)
 

@@ -28,9 +28,10 @@ from rich.console import Console
 
 import tec_xarray
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray import plots, tutorial
-from tec_xarray._cluster import workers
-from tec_xarray.report import Report
+from tec_xarray import tutorial
+from tec_xarray.execution.cluster import workers
+from tec_xarray.plots import accessor
+from tec_xarray.report.report import Report
 
 Samples: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -81,7 +82,7 @@ def run(output: Path) -> None:
             label, values = there_and_back(found, original, lam, output, console)
             decoded[label] = values
     picture = output / "demo.png"
-    figure = plots.side_by_side(original, decoded, title=scene.attrs["title"])
+    figure = accessor.side_by_side(original, decoded, title=scene.attrs["title"])
     figure.savefig(picture, dpi=130)
     console.print(f"picture: [bold]{picture}[/]")
 
@@ -89,7 +90,7 @@ def run(output: Path) -> None:
 @contextlib.contextmanager
 def source(console: Console) -> Iterator[xr.Dataset]:
     """Search the catalog; yields a lazy dataset of what it has."""
-    from tec_xarray._loopback import serve_scene
+    from tec_xarray.testing.catalog import serve_scene
 
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory())

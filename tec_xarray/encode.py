@@ -16,13 +16,15 @@ import xarray as xr
 
 from tec_numcodecs.arguments import choice, switch, whole
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.weights.obtain import Weights, any_rate
-from tec_xarray._find import find_axes, find_sensor
-from tec_xarray._grid import Grid, Shape, grid_of
-from tec_xarray._judge import DN_PER_REFLECTANCE, Meaning, judge
-from tec_xarray._provenance import with_provenance
-from tec_xarray._run import How
-from tec_xarray._store import (
+from tec_numcodecs.models.weights_lookup import Weights, any_rate
+from tec_xarray.cube.bands import find_axes, find_sensor
+from tec_xarray.cube.chunking import Grid, Shape, grid_of
+from tec_xarray.cube.crs import with_geo
+from tec_xarray.cube.layout import Bands, as_dataset, cube_of, to_cube
+from tec_xarray.cube.units import DN_PER_REFLECTANCE, Meaning, judge
+from tec_xarray.encoding.provenance import with_provenance
+from tec_xarray.execution.scheduler import How
+from tec_xarray.store.reading import (
     CODEC,
     Target,
     check_codec,
@@ -30,8 +32,6 @@ from tec_xarray._store import (
     open_store,
     write_region,
 )
-from tec_xarray.geo import with_geo
-from tec_xarray.layout import Bands, as_dataset, cube_of, to_cube
 
 DEFAULT_LAM = 20.0
 
@@ -205,7 +205,7 @@ def compress(
     grid = grid_of(cube, chunks, shards, zarr_format, appendable=appendable)
     asked: dict[str, Any] = {}
     if per == "cube":
-        from tec_xarray._target import lam_for_cube
+        from tec_xarray.encoding.rate_search import lam_for_cube
 
         found = lam_for_cube(cube, grid.chunks, settings)
         if found is not None:
@@ -218,10 +218,10 @@ def compress(
     marked = with_provenance(marked, codec, asked)
     if store is None:
         return marked
-    from tec_xarray import archive
+    from tec_xarray.archive import handle
 
     if region is None:
-        archive.write(
+        handle.write(
             marked, target, appendable=appendable, how=how, source=cube.chunks,
             embed_weights=embed_weights,
         )  # fmt: skip

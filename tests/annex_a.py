@@ -1,7 +1,7 @@
 """A second reader of annex A of FORMAT.md: symbols and latents, in NumPy and integers alone.
 
 Slow, and written from the annex; the arithmetic of A.2 is in `exact_numpy`, the coder of section 8
-in `tec_numcodecs.reference_rans`.
+in `tec_numcodecs.reference.rans`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs.reference_rans import RansDecoder
+from tec_numcodecs.reference.rans import RansDecoder
 from tests import exact_numpy as exact
 
 Array = NDArray[np.float64]

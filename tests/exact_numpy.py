@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs import exact_tables
+from tec_numcodecs.models.terracodec.exact import tables
 
 Array = NDArray[np.float64]
 Frozen = Mapping[str, NDArray[np.generic]]
@@ -97,7 +97,7 @@ def _interpolate(position: Array, table: NDArray[np.int64]) -> Array:
 
 def gelu(x: Array) -> Array:
     position = np.minimum(np.abs(x) * 512.0, 4096.0)
-    dip = _interpolate(position, exact_tables.gelu_dip())
+    dip = _interpolate(position, tables.gelu_dip())
     return np.maximum(x, 0.0) - dip * 2.0**-30
 
 
@@ -111,7 +111,7 @@ def softmax(scores: Array, hidden: NDArray[np.bool_] | None) -> Array:
     top = np.where(visible, scores, -np.inf).max(axis=-1, keepdims=True)
     position = np.minimum((top - scores) * (94548 / 65536 * 256), 31 * 256.0)
     position = np.where(visible, position, 31 * 256.0)
-    power = np.floor(_interpolate(position, exact_tables.exp2_falling())).astype(np.int64)
+    power = np.floor(_interpolate(position, tables.exp2_falling())).astype(np.int64)
     power = np.where(visible, power, 0)
     return power.astype(np.float64) / power.sum(axis=-1, keepdims=True).astype(np.float64)
 

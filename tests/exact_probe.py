@@ -12,9 +12,9 @@ import hashlib
 import numpy as np
 import torch
 
-from tec_numcodecs import carrier, exact
 from tec_numcodecs.models.base import Latents, Model, Rate
 from tec_numcodecs.models.terracodec import elic, flextec, fp, tt
+from tec_numcodecs.models.terracodec.exact import integer_gemm, layers
 from tests import terracodec_seeds as seeds
 
 
@@ -41,10 +41,10 @@ def _wide_layer() -> bytes:
     """A layer large enough for the byte carrier, with rows of all magnitudes."""
     rng = np.random.default_rng(5)
     weight = torch.from_numpy(rng.standard_normal((200, 768)).astype(np.float32))
-    layer = exact.Linear.frozen(weight, weight[:, 0])
+    layer = layers.Linear.frozen(weight, weight[:, 0])
     x = torch.from_numpy(rng.standard_normal((70, 768)) * np.logspace(-310, 30, 70)[:, None])
-    norm = exact.LayerNorm(*(torch.ones(200, dtype=torch.float64) for _ in range(2)))
-    return exact.gelu_(norm(layer(x))).numpy().tobytes()
+    norm = layers.LayerNorm(*(torch.ones(200, dtype=torch.float64) for _ in range(2)))
+    return layers.gelu_(norm(layer(x))).numpy().tobytes()
 
 
 def main() -> None:
@@ -60,8 +60,8 @@ def main() -> None:
     models = _models(published=options.published)
     if options.hostile:
         _hostile()
-    if options.carrier != "int8" or carrier.int8_is_exact():
-        carrier.set_carrier(options.carrier)
+    if options.carrier != "int8" or integer_gemm.int8_is_exact():
+        integer_gemm.set_carrier(options.carrier)
     sha = hashlib.sha256(_wide_layer())
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.hostile):
         for model, rate in models:

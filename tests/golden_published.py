@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tec_numcodecs.weights.terracodec import Imported, import_checkpoint
+from tec_numcodecs.models.terracodec.importing import Imported, import_checkpoint
 from tests import terracodec_seeds as seeds
 
 HERE = Path(__file__).parent / "golden" / "published"
@@ -45,7 +45,7 @@ def imported(model: str, directory: Path) -> Imported:
         # Random networks amplify; pixels in the range of data show an error of one as one.
         state[f"{LAST[model]}.{part}"] *= SHRINK[model]
     # Not torch.save: its bytes, and so the digest of the source, differ between versions.
-    from tec_numcodecs.weights.files import save
+    from tec_numcodecs.weights.safetensors_io import save
 
     source = directory / f"golden-{model}.safetensors"
     save(source, {key: value.numpy() for key, value in state.items()})

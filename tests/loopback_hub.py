@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tec_numcodecs.weights import hub
+from tec_numcodecs.weights import published
 
 _ROOT = Path(__file__).parents[1]
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE = 24, 1
@@ -54,7 +54,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(files: Mapping[hub.Published, bytes]) -> Iterator[tuple[type[Hub], str]]:
+def serving(files: Mapping[published.Published, bytes]) -> Iterator[tuple[type[Hub], str]]:
     """Serve published files; gives the handler, to change its ways, and the endpoint."""
     paths = {f"/{p.repository}/resolve/main/{p.file}": data for p, data in files.items()}
     handler = type("Handler", (Hub,), {"files": paths, "log": []})

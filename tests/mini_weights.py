@@ -12,11 +12,11 @@ from tec_numcodecs.models.base import Geometry, Latents, Rate
 from tec_numcodecs.models.mini.elic import MiniElic
 from tec_numcodecs.models.mini.flextec import MiniFlex, latents_of_tokens
 from tec_numcodecs.models.mini.fp import latents_of
-from tec_numcodecs.models.mini.planes import Shifts
-from tec_numcodecs.models.mini.transform import Coefficients, subband_sizes
+from tec_numcodecs.models.mini.subbands.bitstream import Shifts
+from tec_numcodecs.models.mini.transform.wavelet_klt import Coefficients, subband_sizes
 from tec_numcodecs.models.mini.tt import MiniTT, latents_of_dates
 from tec_numcodecs.sensors import get_sensor
-from tec_numcodecs.weights import files, registry
+from tec_numcodecs.weights import local_store, safetensors_io
 
 L2A = get_sensor("sentinel-2-l2a")
 L1C = get_sensor("sentinel-2-l1c")
@@ -25,8 +25,8 @@ MODELS = (MiniElic, MiniTT, MiniFlex)
 
 @cache
 def arrays(model: str = "elic") -> dict[str, NDArray[np.generic]]:
-    weights = registry.resolve("mini", model)
-    return files.load(registry.locate(weights), weights.sha256)
+    weights = local_store.resolve("mini", model)
+    return safetensors_io.load(local_store.locate(weights), weights.sha256)
 
 
 @cache

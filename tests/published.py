@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tec_numcodecs.weights import hub
+from tec_numcodecs.weights import published
 from tests import terracodec_seeds as seeds
 
 #: One published rate of each model.
@@ -27,13 +27,13 @@ def fill(directory: Path, models: Mapping[str, float] = LAMS) -> Path:
     """Put a checkpoint of each model into a directory; return the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     for model, lam in models.items():
-        torch.save(state(model), directory / hub.published(model, lam).file)
+        torch.save(state(model), directory / published.published(model, lam).file)
     return directory
 
 
 def fill_l1c(directory: Path) -> Path:
     """Put the 13-band temporal model into a directory; return the directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    place = hub.published("tt", 20.0, sensor="sentinel-2-l1c")
+    place = published.published("tt", 20.0, sensor="sentinel-2-l1c")
     torch.save(state("tt", bands=13), directory / place.file)
     return directory

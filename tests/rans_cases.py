@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tec_numcodecs._accel import native
-from tec_numcodecs.rans import UNIFORM, Tables
+from tec_numcodecs.entropy.rans import UNIFORM, Tables
+from tec_numcodecs.native import native
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,9 @@ import sys
 import xarray as xr
 
 import tec_xarray
-from tec_xarray._cluster import workers
-from tec_xarray._place import Place
 from tec_xarray.archive import begun
+from tec_xarray.execution.cluster import workers
+from tec_xarray.store.location import Place
 
 
 def main(source: str, store: str) -> None:

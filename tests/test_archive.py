@@ -20,12 +20,13 @@ from zarr.storage import MemoryStore
 
 import tec_xarray
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, TecError
-from tec_xarray import SourceError, _cluster
-from tec_xarray._chunk_sizes import chunk_sizes
-from tec_xarray._journal import STATE, Journal
-from tec_xarray._like import in_order
-from tec_xarray._place import Place
+from tec_xarray import SourceError
+from tec_xarray.archive.matching import in_order
 from tec_xarray.cli import app
+from tec_xarray.execution import cluster as _cluster
+from tec_xarray.store.chunk_sizes import chunk_sizes
+from tec_xarray.store.journal import STATE, Journal
+from tec_xarray.store.location import Place
 
 
 def same(a: xr.Dataset, b: xr.Dataset) -> None:

@@ -18,14 +18,15 @@ import zarr
 import zarr.storage
 from cubes import scene
 
-from tec_numcodecs import TecCodec, TecSerializer, container, reference, set_options
-from tec_numcodecs._bytes import varint
-from tec_numcodecs.chunk import decode, encode
+from tec_numcodecs import TecCodec, TecSerializer, reference, set_options
+from tec_numcodecs.chunk import container, decode, encode
+from tec_numcodecs.chunk.container import Mode, Section
 from tec_numcodecs.config import CodecConfig
-from tec_numcodecs.container import Mode, Section
+from tec_numcodecs.entropy.varint import varint
 from tec_numcodecs.errors import CorruptChunk, TecError, UnsupportedFormat, WeightsError
-from tec_numcodecs.models import registry as models
-from tec_numcodecs.weights import files, registry, terracodec
+from tec_numcodecs.models import loading as models
+from tec_numcodecs.models.terracodec import importing
+from tec_numcodecs.weights import local_store, safetensors_io
 from tec_xarray import tutorial
 
 ATTACKS = Path(__file__).parent / "attacks"
@@ -50,9 +51,9 @@ def test_safetensors_that_lie(path):
     """Even under a digest that is right: whoever writes the file writes the digest."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     readers = {
-        "files": lambda: files.load(path, digest),
-        "source": lambda: terracodec.read_source(path),
-        "identity": lambda: registry.identity(path, digest),
+        "files": lambda: safetensors_io.load(path, digest),
+        "source": lambda: importing.read_source(path),
+        "identity": lambda: local_store.identity(path, digest),
         "judge": lambda: reference.load_weights(path),
     }
     tracemalloc.start()
@@ -70,19 +71,19 @@ def test_safetensors_that_lie(path):
 def test_frozen_checkpoints_that_lie(path):
     """They name themselves in their metadata, which anybody can write."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    weights = registry.identity(path, digest)
+    weights = local_store.identity(path, digest)
     assert weights.family == "terracodec"
     with pytest.raises(WeightsError):
-        terracodec.load(path, digest)
+        importing.load(path, digest)
     with pytest.raises(WeightsError):
-        terracodec.describe(path, weights)
+        importing.describe(path, weights)
 
 
 @pytest.mark.parametrize("path", PICKLES, ids=[path.stem for path in PICKLES])
 def test_pickles_run_nothing(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WeightsError):
-        terracodec.import_checkpoint(path, model="fp")
+        importing.import_checkpoint(path, model="fp")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -127,7 +128,7 @@ def readers(data):
 
 @functools.cache
 def _weights():
-    return reference.load_weights(registry.locate(CodecConfig.parse(lam=20).weights))
+    return reference.load_weights(local_store.locate(CodecConfig.parse(lam=20).weights))
 
 
 LENGTHS = (0, 1, 127, 128, 1 << 24, (1 << 24) + 1, 1 << 31, 1 << 32, 1 << 40, (1 << 63) - 1)

@@ -9,10 +9,11 @@ from cubes import scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tec_numcodecs import _accel, container, inspect, set_options
-from tec_numcodecs.chunk import decode, encode
+from tec_numcodecs import inspect, set_options
+from tec_numcodecs import native as _accel
+from tec_numcodecs.chunk import container, decode, encode
+from tec_numcodecs.chunk.container import Mode
 from tec_numcodecs.config import CodecConfig
-from tec_numcodecs.container import Mode
 from tec_numcodecs.errors import (
     CorruptChunk,
     InvalidInput,
@@ -72,9 +73,9 @@ def test_nodata_and_nan_come_back_exactly():
 
 
 def test_a_chunk_without_valid_pixels_runs_no_model(monkeypatch):
-    from tec_numcodecs.models import registry
+    from tec_numcodecs.models import loading
 
-    monkeypatch.setattr(registry, "load", lambda *_, **__: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(loading, "load", lambda *_, **__: pytest.fail("the model was loaded"))
     empty = np.zeros((4, 4, 256, 256), np.uint16)
     data, found = round_trip(empty, config())
     assert len(data) < 100
@@ -311,28 +312,28 @@ def test_weights_that_do_not_match(small):
 
 
 def test_weights_files_are_checked(tmp_path, monkeypatch, small):
-    from tec_numcodecs.weights import files, registry
+    from tec_numcodecs.weights import local_store, safetensors_io
 
     settings_, *_ = small
-    path = registry.locate(settings_.weights)
+    path = local_store.locate(settings_.weights)
     good = path.read_bytes()
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(good)
-    assert set(files.load(copy, settings_.weights.sha256)) == set(
-        files.load(path, settings_.weights.sha256)
+    assert set(safetensors_io.load(copy, settings_.weights.sha256)) == set(
+        safetensors_io.load(path, settings_.weights.sha256)
     )
     copy.write_bytes(good[:-1] + bytes((good[-1] ^ 1,)))
     with pytest.raises(WeightsError, match="damaged or another version"):
-        files.load(copy, settings_.weights.sha256)
+        safetensors_io.load(copy, settings_.weights.sha256)
     with pytest.raises(WeightsError):
-        files.load(tmp_path / "nowhere", settings_.weights.sha256)
+        safetensors_io.load(tmp_path / "nowhere", settings_.weights.sha256)
     junk = tmp_path / "junk"
     junk.write_bytes(b"no safetensors")
     digest = __import__("hashlib").sha256(b"no safetensors").hexdigest()
     with pytest.raises(WeightsError):
-        files.load(junk, digest)
-    elsewhere = registry.WeightsId("mini-fp-elsewhere", "cd" * 32)
+        safetensors_io.load(junk, digest)
+    elsewhere = local_store.WeightsId("mini-fp-elsewhere", "cd" * 32)
     named = tmp_path / f"{elsewhere.sha256}.safetensors"
     named.write_bytes(good)
     monkeypatch.setenv("TEC_WEIGHTS_DIR", str(tmp_path))
-    assert registry.locate(elsewhere) == named
+    assert local_store.locate(elsewhere) == named

@@ -21,11 +21,11 @@ from stacserver import faults
 from typer.testing import CliRunner
 
 import tec_xarray
-from tec_xarray._journal import Journal
-from tec_xarray._loopback import serve_scene
-from tec_xarray._loopback_scene import EPSG
-from tec_xarray._place import Place
 from tec_xarray.cli import app
+from tec_xarray.store.journal import Journal
+from tec_xarray.store.location import Place
+from tec_xarray.testing.catalog import serve_scene
+from tec_xarray.testing.catalog_scene import EPSG
 
 
 def tec(*words: str | Path, code: int = 0) -> Any:

@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 from typer.testing import CliRunner
 
-from tec_numcodecs.weights import hub
+from tec_numcodecs.weights import published as hub
 from tec_xarray.cli import app
 from tests import published
 from tests import terracodec_seeds as seeds

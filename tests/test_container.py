@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tec_numcodecs import container, lossless, mask
-from tec_numcodecs.container import Chunk, Header, Mode, ModelHeader, Section
+from tec_numcodecs.chunk import container, lossless
+from tec_numcodecs.chunk import masks as mask
+from tec_numcodecs.chunk.container import Chunk, Header, Mode, ModelHeader, Section
+from tec_numcodecs.chunk.inpainting import fill_masked
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, UnsupportedFormat
-from tec_numcodecs.fill import fill_masked
 
 lengths = st.integers(1, container.MAX_LENGTH)
 

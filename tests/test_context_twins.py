@@ -7,23 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tec_numcodecs import _accel
+from tec_numcodecs import native as _accel
 from tec_numcodecs.errors import CorruptChunk
-from tec_numcodecs.models.mini import mixture_rows
-from tec_numcodecs.models.mini.elic import MiniElic
-from tec_numcodecs.models.mini.features import (
+from tec_numcodecs.models.mini.context import mixture_cdf
+from tec_numcodecs.models.mini.context.dequantize import rescaled
+from tec_numcodecs.models.mini.context.features import (
     OWN_FEATURES,
     Companding,
     Known,
     add_own,
     plane_features,
 )
+from tec_numcodecs.models.mini.context.integer_mlp import Perceptron
+from tec_numcodecs.models.mini.context.mixture_cdf import Choice, shapes_of
+from tec_numcodecs.models.mini.context.scan import Places
+from tec_numcodecs.models.mini.elic import MiniElic
 from tec_numcodecs.models.mini.flextec import MiniFlex
-from tec_numcodecs.models.mini.mixture_rows import Choice, shapes_of
-from tec_numcodecs.models.mini.perceptron import Perceptron
-from tec_numcodecs.models.mini.places import Places
-from tec_numcodecs.models.mini.refining import later_rows, refined
-from tec_numcodecs.models.mini.rescaling import rescaled
+from tec_numcodecs.models.mini.progressive.bitplanes import later_rows, refined
 from tests import mini_weights as mini
 
 if _accel.native() is None:
@@ -111,7 +111,7 @@ def test_networks_and_rows(name, seed, count) -> None:
         if out.shape[1] < 3:
             return [out]
         shapes = shapes_of(out, features, own, old if out.shape[1] > 3 else None)
-        choice = mixture_rows.choose(*shapes)
+        choice = mixture_cdf.choose(*shapes)
         return [out, *shapes, choice.row, choice.base, choice.raw]
 
     same(run)

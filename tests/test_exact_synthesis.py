@@ -7,10 +7,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tec_numcodecs import carrier, exact
 from tec_numcodecs.errors import UnsupportedFormat, WeightsError
 from tec_numcodecs.models.base import Latents, Rate
 from tec_numcodecs.models.terracodec import elic, exact_synthesis, flextec, fp, layers, tt
+from tec_numcodecs.models.terracodec.exact import integer_gemm
+from tec_numcodecs.models.terracodec.exact import layers as exact
 from tests import exact_numpy as reference
 from tests import terracodec_seeds as seeds
 
@@ -63,14 +64,14 @@ def test_exact_pixels_are_the_same_every_way(
     latents = coded(model)
     expected = pixels(model, latents)
     try:
-        for way in ("float64", "int16", *(["int8"] if carrier.int8_is_exact() else [])):
-            carrier.set_carrier(way)  # type: ignore[arg-type]
+        for way in ("float64", "int16", *(["int8"] if integer_gemm.int8_is_exact() else [])):
+            integer_gemm.set_carrier(way)  # type: ignore[arg-type]
             for threads, disabled in ((2, "0"), (1, "1")):
                 torch.set_num_threads(threads)
                 monkeypatch.setenv("TEC_DISABLE_NATIVE", disabled)
                 assert np.array_equal(pixels(model, latents), expected), (way, threads, disabled)
     finally:
-        carrier.set_carrier("auto")
+        integer_gemm.set_carrier("auto")
         torch.set_num_threads(1)
     again = model.synthesis([latents, coded(model, 1, seed=4), latents])  # not alone
     assert np.array_equal(again[0], expected)

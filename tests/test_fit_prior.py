@@ -10,7 +10,7 @@ from tec_numcodecs.models.mini.fp import MiniFP
 from tec_numcodecs.training import fit_prior
 from tec_numcodecs.training.data import Scene
 from tec_numcodecs.training.fit_codebook import fit_codebook, tiles
-from tec_numcodecs.weights.registry import locate, resolve
+from tec_numcodecs.weights.local_store import locate, resolve
 
 WEIGHTS = resolve("mini", "fp")
 

@@ -16,7 +16,7 @@ import tec_numcodecs
 from tec_numcodecs import TecSerializer, reference
 from tec_numcodecs.chunk import decode
 from tec_numcodecs.config import CodecConfig
-from tec_numcodecs.weights.registry import WeightsId, locate
+from tec_numcodecs.weights.local_store import WeightsId, locate
 
 HERE = Path(__file__).parent
 TEXT = (HERE.parent / "FORMAT.md").read_text()

@@ -17,7 +17,7 @@ from archives import SETTINGS, series
 
 import tec_xarray
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray._loopback_scene import EPSG, LEFT, TOP, write_scene
+from tec_xarray.testing.catalog_scene import EPSG, LEFT, TOP, write_scene
 
 GRID = Affine(10, 0, LEFT, 0, -10, TOP)
 ITEMS = ("time", "id", "eo:cloud_cover", "s2:processing_baseline", "earthsearch:boa_offset_applied")

@@ -13,7 +13,7 @@ from zarr.storage import ZipStore
 
 from tec_numcodecs import reference
 from tec_numcodecs.chunk import decode
-from tec_numcodecs.weights.registry import WeightsId, locate
+from tec_numcodecs.weights.local_store import WeightsId, locate
 from tec_xarray import tutorial
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -14,13 +14,12 @@ import pytest
 import safetensors.numpy
 import torch
 
-from tec_numcodecs import container
-from tec_numcodecs.chunk import decode
-from tec_numcodecs.container import Section
-from tec_numcodecs.models import registry
+from tec_numcodecs.chunk import container, decode
+from tec_numcodecs.chunk.container import Section
+from tec_numcodecs.models import loading
 from tec_numcodecs.models.base import Geometry, Rate
+from tec_numcodecs.models.terracodec.importing import Imported
 from tec_numcodecs.sensors import get_sensor
-from tec_numcodecs.weights.terracodec import Imported
 from tests import annex_a, golden_published
 
 torch.set_num_threads(1)
@@ -75,7 +74,7 @@ def test_the_second_reader_reads_the_same_symbols(name: str, frozen: dict[str, I
     assert annex_a.crc32c(found.symbols) == header.model.symbols_crc
     assert len(np.unique(found.symbols)) > 3, "degenerate weights prove nothing"
     geometry = Geometry(header.shape, get_sensor(header.sensor), tuple(sorted(header.bands)))
-    network = registry.load(model, frozen[model].weights)
+    network = loading.load(model, frozen[model].weights)
     (item,) = network.entropy_decode([payload], [geometry], [Rate(0, header.model.quality)])
     np.testing.assert_array_equal(item.symbols, found.symbols)
     ours = item.state["y_hat"] if model == "elic" else None

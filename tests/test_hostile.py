@@ -14,10 +14,10 @@ from zarr.storage import MemoryStore
 import tec_xarray
 from tec_numcodecs import TecCodec, TecSerializer, set_options
 from tec_numcodecs.chunk import inspect
+from tec_numcodecs.chunk.container import Mode
 from tec_numcodecs.config import CodecConfig
-from tec_numcodecs.container import Mode
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, WeightsError
-from tec_numcodecs.weights import files, registry
+from tec_numcodecs.weights import local_store, safetensors_io
 
 FORMATS = pytest.mark.parametrize("zarr_format", [2, 3])
 UNCONSOLIDATED = pytest.mark.filterwarnings("ignore:Failed to open Zarr store with consolidated")
@@ -94,8 +94,8 @@ def test_a_chunk_that_is_cut_off(zarr_format):
 @FORMATS
 def test_a_chunk_of_other_weights(zarr_format, tmp_path, monkeypatch):
     ours = CodecConfig.parse(lam=50).weights
-    tensors = files.load(registry.locate(ours), ours.sha256)
-    digest = files.save(tmp_path / "w", {**tensors, "unused": np.zeros(1, np.uint8)})
+    tensors = safetensors_io.load(local_store.locate(ours), ours.sha256)
+    digest = safetensors_io.save(tmp_path / "w", {**tensors, "unused": np.zeros(1, np.uint8)})
     (tmp_path / "w").rename(tmp_path / f"{digest}.safetensors")
     monkeypatch.setenv("TEC_WEIGHTS_DIR", str(tmp_path))
     array, store, key = create(zarr_format)

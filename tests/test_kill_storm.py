@@ -17,8 +17,8 @@ from archives import objects, series
 
 import tec_xarray
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray._journal import Journal
-from tec_xarray._place import Place
+from tec_xarray.store.journal import Journal
+from tec_xarray.store.location import Place
 
 CLIENT = Path(__file__).with_name("storm_client.py")
 LIMIT = 900  # seconds after which something hangs, on the slowest of machines

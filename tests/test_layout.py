@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.sensors import get_sensor
-from tec_xarray._memo import LAYOUT
+from tec_xarray.cube.layout_record import LAYOUT
 from tec_xarray.layout import cube_of, from_cube, to_bands, to_cube
 
 L2A = get_sensor("sentinel-2-l2a")

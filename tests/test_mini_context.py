@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 
 from tec_numcodecs.errors import CorruptChunk, WeightsError
 from tec_numcodecs.models.base import Latents, Rate
-from tec_numcodecs.models.mini import mixture_rows, perceptron
-from tec_numcodecs.models.mini.blockflags import FLAG_ROWS
+from tec_numcodecs.models.mini.context import integer_mlp, mixture_cdf
+from tec_numcodecs.models.mini.context.features import OWN_FEATURES, PLANE_FEATURES, Companding
+from tec_numcodecs.models.mini.context.integer_mlp import Perceptron
+from tec_numcodecs.models.mini.context.mixture_cdf import Choice
+from tec_numcodecs.models.mini.context.neighborhood import Surroundings
+from tec_numcodecs.models.mini.context.scan import Places
+from tec_numcodecs.models.mini.context.symbols import LAGRANGIAN, split
 from tec_numcodecs.models.mini.elic import MiniElic
-from tec_numcodecs.models.mini.features import OWN_FEATURES, PLANE_FEATURES, Companding
-from tec_numcodecs.models.mini.mixture_rows import Choice
-from tec_numcodecs.models.mini.perceptron import Perceptron
-from tec_numcodecs.models.mini.places import Places
-from tec_numcodecs.models.mini.refining import DIGIT_ROWS, FIRST_FLAG_ROW
-from tec_numcodecs.models.mini.surroundings import Surroundings
-from tec_numcodecs.models.mini.symbols import LAGRANGIAN, split
+from tec_numcodecs.models.mini.progressive.bitplanes import DIGIT_ROWS, FIRST_FLAG_ROW
+from tec_numcodecs.models.mini.progressive.significance import FLAG_ROWS
 from tec_numcodecs.models.mini.tt import MiniTT
 from tec_numcodecs.options import set_options
 from tests import mini_weights as mini
@@ -335,7 +335,7 @@ def test_features_see_the_past_only() -> None:
     before = 5 * (3 * 2) + 2  # all of the first two components, and the next plane's own beginning
     for a, b in zip(features(0)[:before], features(1)[:before], strict=True):
         np.testing.assert_array_equal(a, b)
-        assert np.abs(a).max() <= perceptron.FEATURE_MAX
+        assert np.abs(a).max() <= integer_mlp.FEATURE_MAX
 
 
 @given(
@@ -344,16 +344,16 @@ def test_features_see_the_past_only() -> None:
     shape=st.integers(-3, 12),
 )
 def test_rows_mean_what_was_asked_for(mean, scale, shape) -> None:
-    choice = mixture_rows.choose(*(np.array([x], np.float32) for x in (mean, scale, shape)))
-    row = mixture_rows.all_rows()[int(choice.row[0])]
-    clipped = min(max(scale, mixture_rows.SCALE_MIN), mixture_rows.SCALE_MAX)
+    choice = mixture_cdf.choose(*(np.array([x], np.float32) for x in (mean, scale, shape)))
+    row = mixture_cdf.all_rows()[int(choice.row[0])]
+    clipped = min(max(scale, mixture_cdf.SCALE_MIN), mixture_cdf.SCALE_MAX)
     raw = int(choice.raw[0])
     assert row.scale == clipped - 8 * raw
-    assert (raw > 0) == (clipped >= mixture_rows.SCALE_RAW)
+    assert (raw > 0) == (clipped >= mixture_cdf.SCALE_RAW)
     assert row.shape == min(max(shape, 0), 7)
     part = mean - 16 * int(choice.base[0])
     assert -8 <= part < 8
-    merged = sum(r.scale == row.scale and r.shape == row.shape for r in mixture_rows.all_rows())
+    merged = sum(r.scale == row.scale and r.shape == row.shape for r in mixture_cdf.all_rows())
     assert abs(part - row.mean) <= 16 / merged / 2
 
 
@@ -367,7 +367,7 @@ def test_raw_bits_put_back(value, base, raw) -> None:
 
 def test_tables_fit_the_rows_and_are_symmetric_in_the_middle() -> None:
     arrays = mini.arrays()
-    rows = mixture_rows.all_rows()
+    rows = mixture_cdf.all_rows()
     assert len(arrays["tables.minimum"]) == FIRST_FLAG_ROW + FLAG_ROWS
     assert 2 * len(rows) == FIRST_FLAG_ROW - DIGIT_ROWS
     assert len(arrays["offsets"]) == len(rows)
@@ -384,6 +384,6 @@ def test_features_of_integers_and_of_eighths_agree() -> None:
     companding = Companding(mini.arrays())
     q = np.arange(1100, dtype=np.int32)
     np.testing.assert_array_equal(companding.integers(q), companding.eighths(8 * q))
-    assert companding.integers(q).max() == perceptron.FEATURE_MAX
+    assert companding.integers(q).max() == integer_mlp.FEATURE_MAX
     scales = companding.scales(256 << np.arange(10, dtype=np.int32))
     np.testing.assert_array_equal(scales, 8 * np.arange(10))

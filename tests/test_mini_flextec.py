@@ -7,18 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tec_numcodecs import rans
+from tec_numcodecs.entropy import rans
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
 from tec_numcodecs.models.base import Rate
 from tec_numcodecs.models.mini.elic import MiniElic
 from tec_numcodecs.models.mini.flextec import MiniFlex
-from tec_numcodecs.models.mini.lowpass import digit_stages, middles, read_digits
-from tec_numcodecs.models.mini.quantiser import dequantise, steps
-from tec_numcodecs.models.mini.refining import low_digits, refined, refinement, truncated
-from tec_numcodecs.models.mini.tokens import TOKENS, join_tokens, split_tokens
-from tec_numcodecs.models.mini.transform import LOW
+from tec_numcodecs.models.mini.progressive.bitplanes import (
+    low_digits,
+    refined,
+    refinement,
+    truncated,
+)
+from tec_numcodecs.models.mini.progressive.lowpass import digit_stages, middles, read_digits
+from tec_numcodecs.models.mini.progressive.tokens import TOKENS, join_tokens, split_tokens
+from tec_numcodecs.models.mini.transform.quantizer import dequantise, steps
+from tec_numcodecs.models.mini.transform.wavelet_klt import LOW
 from tec_numcodecs.options import set_options
-from tec_numcodecs.reference_flextec import read_tokens
+from tec_numcodecs.reference.flextec import read_tokens
 from tests import mini_weights as mini
 from tests.cubes import scene
 

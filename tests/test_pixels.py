@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tec_numcodecs.chunk.samples import DN_LIMIT, Masks, from_dn, to_dn
 from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.pixels import DN_LIMIT, Masks, from_dn, to_dn
 
 
 def config(**settings):

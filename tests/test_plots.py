@@ -19,10 +19,10 @@ from PIL import Image
 import tec_xarray
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray import plots, to_cube
-from tec_xarray._chunk_sizes import chunk_sizes
-from tec_xarray._plot_data import limits_of, plane_of, round_up
-from tec_xarray._themes import THEMES
-from tec_xarray.metrics import Scaling
+from tec_xarray.plots.data import limits_of, plane_of, round_up
+from tec_xarray.plots.themes import THEMES
+from tec_xarray.report.metrics import Scaling
+from tec_xarray.store.chunk_sizes import chunk_sizes
 from tec_xarray.tutorial import open_dataset
 
 

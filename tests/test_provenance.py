@@ -14,9 +14,9 @@ from archives import SETTINGS, series
 import tec_xarray
 from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import InvalidInput, WeightsError
-from tec_numcodecs.weights.registry import locate
-from tec_xarray import _embedded
-from tec_xarray._place import Place
+from tec_numcodecs.weights.local_store import locate
+from tec_xarray.store import embedded_weights
+from tec_xarray.store.location import Place
 
 PREFIX = "lossy_compression_"
 
@@ -105,18 +105,18 @@ def test_copies_are_written_once_checked_and_extracted(tmp_path):
     series(2).tec.compress(store=store, embed_weights=True, **SETTINGS)
     before = dict(store._store_dict)
     weights = CodecConfig.parse(lam=1).weights
-    _embedded.embed(Place.of(store, None, None), weights)
+    embedded_weights.embed(Place.of(store, None, None), weights)
     assert store._store_dict == before
-    (path,) = _embedded.extract(store, tmp_path / "w")
+    (path,) = embedded_weights.extract(store, tmp_path / "w")
     assert path.name == f"{weights.sha256}.safetensors"
     assert path.read_bytes() == locate(weights).read_bytes()
     copied = zarr.storage.MemoryStore()
     tec_xarray.copy(store, copied)
-    assert _embedded.extract(copied, tmp_path / "w") == [path]
+    assert embedded_weights.extract(copied, tmp_path / "w") == [path]
     array = zarr.open_group(store, mode="r+")[f"tec_weights/{weights.sha256}"]
     array[100] = int(array[100]) ^ 1
     with pytest.raises(WeightsError, match="their name"):
-        _embedded.extract(store, tmp_path / "x")
+        embedded_weights.extract(store, tmp_path / "x")
     problems = tec_xarray.verify(store).problems
     assert [where for where, _ in problems] == [f"tec_weights/{weights.sha256}"]
     tec_xarray.resume(series(2), store)
@@ -148,7 +148,7 @@ def test_embedding_needs_a_store():
     store = zarr.storage.MemoryStore()
     series(2).tec.compress(store=store, **SETTINGS)
     with pytest.raises(InvalidInput, match="tec_weights_source"):
-        _embedded.extract(store, "nowhere")
+        embedded_weights.extract(store, "nowhere")
 
 
 @pytest.mark.parametrize("zarr_format", [3, 2])

@@ -26,15 +26,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tec_xarray
-from tec_numcodecs import TecCodec, TecSerializer, chunk, container, inspect
+from tec_numcodecs import TecCodec, TecSerializer, chunk, inspect
+from tec_numcodecs.chunk import container
+from tec_numcodecs.chunk.container import Mode, Section
 from tec_numcodecs.config import CodecConfig
-from tec_numcodecs.container import Mode, Section
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, TecError, WeightsError
-from tec_numcodecs.models import registry as models
+from tec_numcodecs.models import loading as models
+from tec_numcodecs.models import weights_lookup
 from tec_numcodecs.models.terracodec import elic, temporal
+from tec_numcodecs.models.terracodec.importing import import_checkpoint
 from tec_numcodecs.sensors import get_sensor
-from tec_numcodecs.weights import hub, obtain, registry
-from tec_numcodecs.weights.terracodec import import_checkpoint
+from tec_numcodecs.weights import local_store
+from tec_numcodecs.weights import published as hub
 from tests import published
 from tests import terracodec_seeds as seeds
 
@@ -236,11 +239,11 @@ def test_only_the_frozen_file(
     (tmp_path / "frozen").mkdir()
     shutil.copy(weights / f"{codec.config.weights.sha256}.safetensors", tmp_path / "frozen")
     monkeypatch.setenv("TEC_WEIGHTS_DIR", str(tmp_path / "frozen"))
-    assert obtain.obtain(codec.config.weights).parent == tmp_path / "frozen"
+    assert weights_lookup.obtain(codec.config.weights).parent == tmp_path / "frozen"
     # Without an array's metadata, by the eight bytes that a chunk carries.
-    assert registry.by_prefix(codec.config.weights.prefix).sha256 == codec.config.weights.sha256
+    assert local_store.by_prefix(codec.config.weights.prefix).sha256 == codec.config.weights.sha256
     with pytest.raises(WeightsError, match="begins with"):
-        registry.by_prefix(b"12345678")
+        local_store.by_prefix(b"12345678")
 
 
 def test_frozen_weights_need_neither_source_nor_network(
@@ -269,7 +272,7 @@ def test_another_file_under_the_published_name(
     monkeypatch.setenv("TEC_WEIGHTS_DIR", str(tmp_path))
     torch.save(seeds.fp_state(seed=9), tmp_path / hub.published("fp", 40.0).file)
     with pytest.raises(WeightsError, match="which wrote the archive"):
-        obtain.obtain(wanted)
+        weights_lookup.obtain(wanted)
 
 
 # --- the accessor ------------------------------------------------------------------------------

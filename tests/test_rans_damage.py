@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rans_cases import BACKENDS, CORNERS, INT32, LAPLACE, draw, i32, using
 
-from tec_numcodecs import rans
+from tec_numcodecs.entropy import rans
+from tec_numcodecs.entropy.rans import UNIFORM, Decoder, Tables
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
-from tec_numcodecs.rans import UNIFORM, Decoder, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

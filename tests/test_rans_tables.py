@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tec_numcodecs import rans
-from tec_numcodecs._accel import native
+from tec_numcodecs.entropy import rans
+from tec_numcodecs.entropy.rans import UNIFORM, Tables
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.rans import UNIFORM, Tables
+from tec_numcodecs.native import native
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

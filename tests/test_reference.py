@@ -25,7 +25,7 @@ from tec_numcodecs.errors import (
     UnsupportedFormat,
     WeightsError,
 )
-from tec_numcodecs.models import registry
+from tec_numcodecs.models import loading
 from tec_numcodecs.models.base import Geometry, Rate
 from tec_numcodecs.sensors import get_sensor
 
@@ -196,7 +196,7 @@ def test_symbols():
     config = CodecConfig.parse(lam=700, bands=SHUFFLED)
     (data,) = chunk.encode([array], config)
     header = reference.read_header(data)
-    model = registry.load("fp", config.weights)
+    model = loading.load("fp", config.weights)
     geometry = Geometry(array.shape, config.sensor, tuple(sorted(header.bands)))
     payload = header.sections[reference.LATENTS]
     (latents,) = model.entropy_decode([payload], [geometry], [Rate(header.rate_index)])
@@ -317,7 +317,7 @@ def test_needs_neither_torch_nor_a_compiler():
     program = (
         "import sys, tec_numcodecs.reference;"
         "print([m for m in ('torch', 'zarr', 'numcodecs', 'tec_numcodecs._native',"
-        "'tec_numcodecs.chunk', 'tec_numcodecs.rans') if m in sys.modules])"
+        "'tec_numcodecs.chunk', 'tec_numcodecs.entropy.rans') if m in sys.modules])"
     )
     found = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

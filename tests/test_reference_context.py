@@ -15,9 +15,10 @@ from cubes import scene
 from safetensors.numpy import save
 
 import tec_numcodecs
-from tec_numcodecs import chunk, reference, reference_context
+from tec_numcodecs import chunk, reference
 from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, TecError, WeightsError
+from tec_numcodecs.reference import context
 from tec_numcodecs.sensors import get_sensor
 
 MODELS = ("elic", "tt", "flextec")
@@ -191,9 +192,9 @@ def judge_others(array, other_networks, **keywords):
 def test_references(other_networks, monkeypatch):
     """Ten dates; the last ones have references that are made from eight of those before."""
     made = []
-    reference_of = reference_context._reference
+    reference_of = context._reference
     monkeypatch.setattr(
-        reference_context,
+        context,
         "_reference",
         lambda past, P: made.append(len(past)) or reference_of(past, P),
     )

@@ -15,9 +15,9 @@ import xarray as xr
 import zarr
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray import _blocks, compare
-from tec_xarray._report_views import span, summary
-from tec_xarray.report import Report
+from tec_xarray import compare
+from tec_xarray.report import Report, blockwise
+from tec_xarray.report.formatting import span, summary
 from tec_xarray.tutorial import open_dataset
 
 BANDS = ["B08", "B02", "B11"]
@@ -117,7 +117,7 @@ def test_local_files(tmp_path: Path) -> None:
 
 
 def test_the_same_figures_however_it_is_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_blocks, "BLOCK", 32)
+    monkeypatch.setattr(blockwise, "BLOCK", 32)
     original = small()
     store = zarr.storage.MemoryStore()
     lazy = original.tec.compress(store=store, chunks={"y": 16, "x": 16}, shards=False)
@@ -134,21 +134,21 @@ def test_the_same_figures_however_it_is_chunked(monkeypatch: pytest.MonkeyPatch)
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Never more than a few blocks are asked for at once, and each sample once."""
-    monkeypatch.setattr(_blocks, "BLOCK", 32)
+    monkeypatch.setattr(blockwise, "BLOCK", 32)
     original = small()
     lazy = original.tec.compress(store=zarr.storage.MemoryStore())
     batches: list[int] = []
-    on_dask = _blocks._on_dask
+    on_dask = blockwise._on_dask
 
     def spy(*args: Any, **kwargs: Any) -> Any:
         sizes = [[s.stop - s.start for s in (r[0], r[2], r[3])] for r in args[2]]
         batches.append(sum(T * H * W for T, H, W in sizes))
         return on_dask(*args, **kwargs)
 
-    monkeypatch.setattr(_blocks, "_on_dask", spy)
+    monkeypatch.setattr(blockwise, "_on_dask", spy)
     lazy.tec.report(original)
     assert sum(batches) == 4 * 70 * 90
-    assert max(batches) <= _blocks.AT_ONCE * 4 * 32 * 32
+    assert max(batches) <= blockwise.AT_ONCE * 4 * 32 * 32
 
 
 def test_perfect_and_missing() -> None:

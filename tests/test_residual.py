@@ -8,10 +8,10 @@ from cubes import scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tec_numcodecs import inspect, residual
-from tec_numcodecs.chunk import decode, encode
+from tec_numcodecs import inspect
+from tec_numcodecs.chunk import decode, encode, residual
+from tec_numcodecs.chunk.container import Mode, Section
 from tec_numcodecs.config import CodecConfig
-from tec_numcodecs.container import Mode, Section
 from tec_numcodecs.errors import CorruptChunk
 
 BANDS = ("B02", "B03", "B04", "B08")

@@ -21,9 +21,11 @@ from stacserver import faults
 
 import tec_xarray
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray import geo
-from tec_xarray._loopback import serve, serve_scene
-from tec_xarray._loopback_scene import (
+from tec_xarray.cube import crs
+from tec_xarray.stac import open_stac
+from tec_xarray.stac.errors import CatalogWarning, SourceError
+from tec_xarray.testing.catalog import serve, serve_scene
+from tec_xarray.testing.catalog_scene import (
     ACQUISITIONS,
     EPSG,
     LEFT,
@@ -34,8 +36,6 @@ from tec_xarray._loopback_scene import (
     write_cog,
     write_scene,
 )
-from tec_xarray._stac_errors import CatalogWarning, SourceError
-from tec_xarray.stac import open_stac
 
 COLLECTION = "sentinel-2-l2a"
 FLAG = "earthsearch:boa_offset_applied"
@@ -483,7 +483,7 @@ def test_everything_survives_an_archive(catalog, tmp_path, quiet):
     for name in ("source_items", "processing_baseline", "source_offset", "boa_offset", "time"):
         np.testing.assert_array_equal(back[name].values, ds[name].values)
     assert list(back.common_name.values) == ["red", "nir"]
-    for name in geo.geozarr_attrs(ds):
+    for name in crs.geozarr_attrs(ds):
         assert back.attrs[name] == ds.attrs[name]
     bands = tec_xarray.to_bands(back)
     assert bands.B04.attrs["common_name"] == "red"
@@ -510,7 +510,7 @@ def test_blocks_are_whole_shards(catalog, quiet):
 
 def test_geozarr_describes_the_grid_as_it_is(catalog, quiet):
     ds = open_stac(catalog.url, bands=["red"])
-    part = geo.with_geo(ds.isel(y=slice(10, 20), x=slice(5, 9)))
+    part = crs.with_geo(ds.isel(y=slice(10, 20), x=slice(5, 9)))
     assert part.attrs["spatial:shape"] == [10, 4]
     assert part.attrs["spatial:transform"] == list(part.rio.transform())[:6]
     assert part.attrs["spatial:bbox"] == list(part.rio.bounds())
@@ -519,4 +519,4 @@ def test_geozarr_describes_the_grid_as_it_is(catalog, quiet):
     assert ds.attrs["spatial:shape"] == [264, 264]  # the input is not changed
     bare = part.drop_vars("spatial_ref").assign_coords(x=[0, 1, 5, 6])
     bare.attrs = {"spatial:shape": [264, 264], "title": "no grid"}
-    assert geo.with_geo(bare).attrs == {"title": "no grid"}
+    assert crs.with_geo(bare).attrs == {"title": "no grid"}

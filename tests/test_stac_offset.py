@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray._stac_offset import decide, find_baseline, stated_offset
-from tec_xarray._stac_read import Origin, without_offset
+from tec_xarray.stac.offset import decide, find_baseline, stated_offset
+from tec_xarray.stac.reader import Origin, without_offset
 
 FLAG = "earthsearch:boa_offset_applied"
 

@@ -19,8 +19,8 @@ from s3server import BUCKET, KEYS, serve_s3
 
 import tec_xarray
 from tec_numcodecs.errors import InvalidInput, TecError
-from tec_xarray._journal import Journal
-from tec_xarray._place import Place
+from tec_xarray.store.journal import Journal
+from tec_xarray.store.location import Place
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from cubes import scene
 
 from tec_numcodecs import reference
 from tec_numcodecs.config import CodecConfig
-from tec_numcodecs.weights.registry import locate
+from tec_numcodecs.weights.local_store import locate
 
 
 @pytest.mark.parametrize(

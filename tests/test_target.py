@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 import tec_xarray
 from tec_numcodecs import TecCodec, TecSerializer, inspect
 from tec_numcodecs.chunk import decode, encode
+from tec_numcodecs.chunk.container import Mode
 from tec_numcodecs.config import CodecConfig
-from tec_numcodecs.container import Mode
 from tec_numcodecs.errors import InvalidInput, UnsupportedFormat
 from tec_numcodecs.models.mini.fp import MiniFP
-from tec_numcodecs.models.mini.quantiser import MAX_RATE_INDEX, lam_of, rate_index_of
-from tec_numcodecs.target import Search, Target, psnr
+from tec_numcodecs.models.mini.transform.quantizer import MAX_RATE_INDEX, lam_of, rate_index_of
+from tec_numcodecs.rate_control import Search, Target, psnr
 from tec_xarray import tutorial
 
 BANDS = ("B02", "B03", "B04", "B08")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
 from tec_numcodecs.models.base import Geometry, Latents, Model, Rate
-from tec_numcodecs.models.terracodec import elic, flextec, fp, stages, tables, temporal, tt, windows
+from tec_numcodecs.models.terracodec import coders, elic, flextec, fp, tables, temporal, tt, windows
 from tec_numcodecs.sensors import get_sensor
 from tests import exact_numpy as reference
 from tests import terracodec_seeds as seeds
@@ -212,7 +212,7 @@ def test_empty_and_overlong_streams(models: dict[str, Model], name: str) -> None
 
 def test_impossible_latents_are_refused() -> None:
     with pytest.raises(CorruptChunk, match="2\\*\\*25"):
-        stages.check_symbols(np.array([0, 1 << 26], np.int32))
+        coders.check_symbols(np.array([0, 1 << 26], np.int32))
 
 
 # --- growth ------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import torch
 
 from tec_numcodecs.errors import InvalidInput, WeightsError
 from tec_numcodecs.models.base import Rate
-from tec_numcodecs.models.terracodec import checkpoint, elic, flextec, fp, tt
-from tec_numcodecs.weights import hub, terracodec
+from tec_numcodecs.models.terracodec import checkpoint, elic, flextec, fp, importing, tt
+from tec_numcodecs.weights import published
 from tests import terracodec_seeds as seeds
 from tests.loopback_hub import Hub, permissions_count, run, serving
 
@@ -39,11 +39,11 @@ def saved(directory: Path, state: object, name: str = "weights.pt") -> Path:
 @pytest.mark.parametrize("name", STATES)
 def test_import_and_load(tmp_path: Path, name: str) -> None:
     source = saved(tmp_path, STATES[name]())
-    imported = terracodec.import_checkpoint(source, model=name, directory=tmp_path / "frozen")
+    imported = importing.import_checkpoint(source, model=name, directory=tmp_path / "frozen")
     assert imported.model == name
     assert imported.path.name == f"{imported.weights.sha256}.safetensors"
-    model = terracodec.load(imported.path, imported.weights.sha256)
-    direct = terracodec._ARCHITECTURES[name][1](MODULES[name].freeze(STATES[name]()))
+    model = importing.load(imported.path, imported.weights.sha256)
+    direct = importing._ARCHITECTURES[name][1](MODULES[name].freeze(STATES[name]()))
     cube, geometry = seeds.scene((2, 12, 32, 32))
     rate = Rate(0, 4 if name == "flextec" else 0)
     streams = [m.entropy_encode(m.analysis([cube], [geometry], [rate])) for m in (model, direct)]
@@ -52,34 +52,34 @@ def test_import_and_load(tmp_path: Path, name: str) -> None:
 
 def test_freezing_again_gives_the_same_file(tmp_path: Path) -> None:
     source = saved(tmp_path, seeds.fp_state())
-    first = terracodec.import_checkpoint(source, directory=tmp_path / "a")
-    second = terracodec.import_checkpoint(source, directory=tmp_path / "b")
+    first = importing.import_checkpoint(source, directory=tmp_path / "a")
+    second = importing.import_checkpoint(source, directory=tmp_path / "b")
     assert first.path.read_bytes() == second.path.read_bytes()
     before = first.path.stat().st_mtime_ns
-    again = terracodec.import_checkpoint(source, directory=tmp_path / "a")
+    again = importing.import_checkpoint(source, directory=tmp_path / "a")
     assert again == first
     assert again.path.stat().st_mtime_ns == before, "found, not frozen again"
 
 
 def test_every_weight_changes_the_identity(tmp_path: Path) -> None:
     state = seeds.fp_state()
-    first = terracodec.import_checkpoint(saved(tmp_path, state), directory=tmp_path)
+    first = importing.import_checkpoint(saved(tmp_path, state), directory=tmp_path)
     state["g_s.6.bias"][0] += 1.0
-    second = terracodec.import_checkpoint(saved(tmp_path, state), directory=tmp_path)
+    second = importing.import_checkpoint(saved(tmp_path, state), directory=tmp_path)
     assert first.weights.sha256 != second.weights.sha256
 
 
 def test_names_found_in_the_wild(tmp_path: Path) -> None:
     """A leading ``model.``, and the old CompressAI names of the factorised prior."""
-    expected = terracodec.import_checkpoint(saved(tmp_path, seeds.fp_state()), directory=tmp_path)
+    expected = importing.import_checkpoint(saved(tmp_path, seeds.fp_state()), directory=tmp_path)
     old = {}
     for key, value in seeds.fp_state().items():
         for new, stem in (("matrices.", "_matrix"), ("biases.", "_bias"), ("factors.", "_factor")):
             key = key.replace(f"entropy_bottleneck.{new}", f"entropy_bottleneck.{stem}")  # noqa: PLW2901
         old[f"model.{key}"] = value
-    found = terracodec.import_checkpoint(saved(tmp_path, old), directory=tmp_path)
+    found = importing.import_checkpoint(saved(tmp_path, old), directory=tmp_path)
     arrays = [
-        terracodec.safetensors.numpy.load_file(i.path) for i in (expected, found)
+        importing.safetensors.numpy.load_file(i.path) for i in (expected, found)
     ]  # the files differ in the digest of their source alone
     assert arrays[0].keys() == arrays[1].keys()
     assert all(np.array_equal(arrays[0][k], arrays[1][k]) for k in arrays[0])
@@ -89,7 +89,7 @@ def test_stored_tables_are_ignored_whatever_their_size(tmp_path: Path) -> None:
     state = seeds.tt_state()
     for name, size in (("_quantized_cdf", (9, 4)), ("_offset", (9,)), ("_prior_mean", (0,))):
         state[f"model.entropy_model.bottleneck._entropy_model.{name}"] = torch.zeros(size)
-    terracodec.import_checkpoint(saved(tmp_path, state), model="tt", directory=tmp_path)
+    importing.import_checkpoint(saved(tmp_path, state), model="tt", directory=tmp_path)
 
 
 # --- bad files ---------------------------------------------------------------------------------
@@ -116,9 +116,9 @@ def test_missing_extra_and_misshapen_tensors_are_all_named(name: str) -> None:
 def test_another_architecture(tmp_path: Path) -> None:
     source = saved(tmp_path, seeds.fp_state())
     with pytest.raises(WeightsError, match=r"checkpoint of 'fp'.*model='fp'"):
-        terracodec.import_checkpoint(source, model="elic", directory=tmp_path)
+        importing.import_checkpoint(source, model="elic", directory=tmp_path)
     with pytest.raises(WeightsError, match="FP, ELIC, TT or FlexTEC"):
-        terracodec.import_checkpoint(
+        importing.import_checkpoint(
             saved(tmp_path, {"conv1.weight": torch.zeros(3)}), directory=tmp_path
         )
 
@@ -134,7 +134,7 @@ def test_code_in_a_pickle_does_not_run(tmp_path: Path, monkeypatch: pytest.Monke
     path.write_bytes(pickle.dumps(_Bomb()))
     for bad in (path, saved(tmp_path, {"w": _Bomb()}, "bomb2.pt")):
         with pytest.raises(WeightsError, match="more than tensors"):
-            terracodec.import_checkpoint(bad, directory=tmp_path)
+            importing.import_checkpoint(bad, directory=tmp_path)
     assert not (tmp_path / "exploded").exists()
 
 
@@ -144,58 +144,58 @@ def test_half_a_file(tmp_path: Path) -> None:
         path = tmp_path / f"half{share}.pt"
         path.write_bytes(whole[:share])
         with pytest.raises(WeightsError):
-            terracodec.import_checkpoint(path, directory=tmp_path)
+            importing.import_checkpoint(path, directory=tmp_path)
 
 
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="No such file"):
-        terracodec.import_checkpoint(tmp_path / "nowhere.pt")
+        importing.import_checkpoint(tmp_path / "nowhere.pt")
 
 
 @pytest.mark.parametrize("state", [{}, [1, 2], {"a": 1}, {1: torch.zeros(1)}])
 def test_no_state_dict(tmp_path: Path, state: object) -> None:
     with pytest.raises(WeightsError):
-        terracodec.import_checkpoint(saved(tmp_path, state), directory=tmp_path)
+        importing.import_checkpoint(saved(tmp_path, state), directory=tmp_path)
 
 
 def test_frozen_file_that_was_changed(tmp_path: Path) -> None:
-    imported = terracodec.import_checkpoint(saved(tmp_path, seeds.fp_state()), directory=tmp_path)
+    imported = importing.import_checkpoint(saved(tmp_path, seeds.fp_state()), directory=tmp_path)
     data = bytearray(imported.path.read_bytes())
     data[-1] ^= 1
     imported.path.write_bytes(data)
     with pytest.raises(WeightsError, match="SHA-256"):
-        terracodec.load(imported.path, imported.weights.sha256)
+        importing.load(imported.path, imported.weights.sha256)
 
 
 def test_directory_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     source = saved(tmp_path, seeds.fp_state())
     with pytest.raises(WeightsError, match="TEC_WEIGHTS_DIR"):
-        terracodec.import_checkpoint(source, directory=tmp_path / "file" / "below")
+        importing.import_checkpoint(source, directory=tmp_path / "file" / "below")
 
 
 # --- which checkpoints there are ---------------------------------------------------------------
 
 
 def test_published_names() -> None:
-    found = hub.published("tt", 0.4)
+    found = published.published("tt", 0.4)
     assert found.repository == "embed2scale/TerraCodec-1.0-TT-S2L2A"
     assert found.file == "TerraCodec_v1_TT_S2L2A_lambda-0.4.pt"
     assert found.id == "terracodec-1.0-tt-s2l2a-lambda-0.4"
-    assert hub.published("flextec").file == "FlexTEC_v1_S2L2A_lambda-800.pt"
-    assert hub.published("tt", sensor="sentinel-2-l1c").file.endswith("S2L1C_lambda-20.pt")
-    assert hub.published("elic", 200).file == "TerraCodec_v1_ELIC_S2L2A_lambda-200.pt"
+    assert published.published("flextec").file == "FlexTEC_v1_S2L2A_lambda-800.pt"
+    assert published.published("tt", sensor="sentinel-2-l1c").file.endswith("S2L1C_lambda-20.pt")
+    assert published.published("elic", 200).file == "TerraCodec_v1_ELIC_S2L2A_lambda-200.pt"
 
 
 def test_lam_without_a_checkpoint() -> None:
     with pytest.raises(InvalidInput, match=r"0\.5, 2, 10, 40, 200.*nearest=True"):
-        hub.published("elic", 15.0)
-    assert hub.published("elic", 15.0, nearest=True).lam == 10.0
+        published.published("elic", 15.0)
+    assert published.published("elic", 15.0, nearest=True).lam == 10.0
     for bad in (0.0, -1.0, float("nan")):
         with pytest.raises(InvalidInput):
-            hub.published("elic", bad, nearest=True)
+            published.published("elic", bad, nearest=True)
     with pytest.raises(InvalidInput, match="sentinel-2-l1c"):
-        hub.published("fp", sensor="sentinel-2-l1c")
+        published.published("fp", sensor="sentinel-2-l1c")
 
 
 # --- a hub on the loopback interface -----------------------------------------------------------
@@ -205,7 +205,7 @@ def test_lam_without_a_checkpoint() -> None:
 def loopback(tmp_path: Path) -> Iterator[tuple[type[Hub], str]]:
     """A hub that has one file."""
     data = saved(tmp_path, seeds.fp_state(), "published.pt").read_bytes()
-    with serving({hub.published("fp", 40): data}) as found:
+    with serving({published.published("fp", 40): data}) as found:
         yield found
 
 
@@ -261,7 +261,7 @@ def test_a_download_that_breaks_off(tmp_path: Path, loopback: tuple[type[Hub], s
 
 def test_files_put_there_by_hand(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
-    saved(tmp_path / "weights", seeds.fp_state(), hub.published("fp", 40).file)
+    saved(tmp_path / "weights", seeds.fp_state(), published.published("fp", 40).file)
     found = fetched(tmp_path, 40, HF_HUB_OFFLINE="1", TEC_WEIGHTS_DIR=str(tmp_path / "weights"))
     assert found.startswith("terracodec-1.0-fp-s2l2a-lambda-40 ")
 

@@ -24,8 +24,8 @@ from tec_numcodecs.training.calibrate import fit_offsets
 from tec_numcodecs.training.calibrate_passes import fit_pass_offsets
 from tec_numcodecs.training.fit_networks import Fit, Settings, tensors
 from tec_numcodecs.training.likelihood import Mixture, clamp, snap
+from tec_numcodecs.training.sample_files import Source, read_shards, write_shard
 from tec_numcodecs.training.samples import gather
-from tec_numcodecs.training.shards import Source, read_shards, write_shard
 from tests.cubes import scene
 
 ROOT = Path(__file__).parents[1]

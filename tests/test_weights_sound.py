@@ -8,8 +8,8 @@ from mini_weights import arrays
 
 from tec_numcodecs import TecCodec
 from tec_numcodecs.errors import WeightsError
-from tec_numcodecs.models.mini.sound import check
-from tec_numcodecs.weights import files
+from tec_numcodecs.models.mini.validation import check
+from tec_numcodecs.weights import safetensors_io
 
 NAN, INF = float("nan"), float("inf")
 
@@ -89,7 +89,7 @@ def test_the_bundled_ones_are_sound(model):
 def test_they_are_refused_when_they_are_loaded(tmp_path, monkeypatch):
     monkeypatch.setenv("TEC_WEIGHTS_DIR", str(tmp_path))
     changed = {CODEBOOK: put(NAN)(arrays("fp")[CODEBOOK])}
-    digest = files.save(tmp_path / "w", {**arrays("fp"), **changed})
+    digest = safetensors_io.save(tmp_path / "w", {**arrays("fp"), **changed})
     (tmp_path / "w").rename(tmp_path / f"{digest}.safetensors")
     codec = TecCodec(lam=20, bands=["B02"], weights={"id": "mini-odd", "sha256": digest})
     with pytest.raises(WeightsError, match="not finite"):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tec_xarray.metrics import HISTOGRAM_LIMIT, PEAK, Plan, Scaling, Tally, tally
+from tec_xarray.report.metrics import HISTOGRAM_LIMIT, PEAK, Plan, Scaling, Tally, tally
 
 
 def pair(seed: int, shape: tuple[int, ...], noise: float = 50.0) -> tuple[np.ndarray, np.ndarray]:

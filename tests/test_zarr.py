@@ -16,7 +16,7 @@ from cubes import scene
 from numcodecs.registry import get_codec
 
 from tec_numcodecs import CorruptChunk, InvalidInput, TecCodec, TecSerializer, inspect
-from tec_numcodecs.container import Mode
+from tec_numcodecs.chunk.container import Mode
 
 BANDS = ["B02", "B03", "B04", "B08"]
 SETTINGS = {"model": "fp", "lam": 50, "bands": BANDS}
@@ -313,12 +313,12 @@ def test_a_forked_process_reads(tmp_path, cube):
 
 
 def test_one_bad_chunk_in_a_batch_fails_alone():
-    from tec_numcodecs import executor
+    from tec_numcodecs.chunk import batching
     from tec_numcodecs.config import CodecConfig
 
     config = CodecConfig.parse(**SETTINGS)
     good = TecCodec(**SETTINGS).encode(scene((1, 4, 16, 16)))
-    futures = [executor.decode(data, config, None) for data in (good, b"junk" * 9, good, good)]
+    futures = [batching.decode(data, config, None) for data in (good, b"junk" * 9, good, good)]
     assert futures[0].result().shape == (1, 4, 16, 16)
     with pytest.raises(ValueError, match="another codec"):
         futures[1].result()

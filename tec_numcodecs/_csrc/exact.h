@@ -1,6 +1,6 @@
 /* Row by row operations of exact networks. Pure C, no Python.h.
  *
- * The torch twins in tec_numcodecs/exact_rows.py are the specification; both give the same bits.
+ * The torch twins in tec_numcodecs/models/terracodec/exact/rowwise.py are the specification; both give the same bits.
  * Every operation on doubles is one correctly rounded IEEE operation; every sum is one of whole
  * numbers below 2^53. The compiler must not contract a*b+c (setup.py says so) nor reorder.
  */

@@ -1,6 +1,6 @@
 /* rANS over frozen integer tables: the pure C core, free of Python.h.
  *
- * The stream is specified in the docstring of tec_numcodecs/rans.py; names here follow it.
+ * The stream is specified in the docstring of tec_numcodecs/entropy/rans.py; names here follow it.
  * Nothing in this file trusts its caller's data: tables are validated when they are built, rows
  * and symbols when they are used, streams while they are read.
  */

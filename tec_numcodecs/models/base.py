@@ -8,11 +8,11 @@ A model turns cubes of digital numbers into integers and back, and integers into
 Only ``analysis`` may take decisions (quantisation, rate-distortion optimisation) and may use
 floating point freely: its result is written down as integers. ``entropy_encode`` and
 ``entropy_decode`` must give the same integers on every machine. ``synthesis`` says in
-:attr:`Model.synthesis_kind` whether its pixels do too.
+`Model.synthesis_kind` whether its pixels do too.
 
 All four take lists: a torch model runs a batch through one forward pass, a NumPy model loops.
 Masked pixels, data types, scale and offset, checksums and the byte layout are not a model's
-concern; :mod:`tec_numcodecs.chunk` deals with them.
+concern; `tec_numcodecs.chunk.decoding` deals with them.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Model(abc.ABC):
     def entropy_decode(
         self, payloads: Sequence[bytes], geometries: Sequence[Geometry], rates: Sequence[Rate]
     ) -> list[Latents]:
-        """Undo :meth:`entropy_encode`.
+        """Undo `entropy_encode`.
 
         Raises
         ------

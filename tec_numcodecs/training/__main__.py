@@ -18,13 +18,13 @@ from tec_numcodecs.models.mini.tt import MiniTT
 from tec_numcodecs.training import data, freeze
 from tec_numcodecs.training.augment import Sampler
 from tec_numcodecs.training.fit_networks import Fit, Settings
-from tec_numcodecs.training.shards import (
+from tec_numcodecs.training.sample_files import (
     Source,
     make_shards,
     read_shards,
     validation_shard,
 )
-from tec_numcodecs.weights import files, registry
+from tec_numcodecs.weights import local_store, safetensors_io
 
 _CLASSES = {"elic": MiniElic, "tt": MiniTT, "flextec": MiniFlex}
 
@@ -88,7 +88,7 @@ def _freeze(options: argparse.Namespace) -> None:
     if options.model == "flextec":
         arrays = freeze.calibrate_passes(arrays, train, options.crops)
     path = out / "weights.safetensors"
-    digest = files.save(path, freeze.only(options.model, arrays))
+    digest = safetensors_io.save(path, freeze.only(options.model, arrays))
     if options.register:
         freeze.register(options.model, options.register, path, digest)
 
@@ -108,8 +108,8 @@ def _start(options: argparse.Namespace) -> freeze.Arrays:
     """Weights to begin with: a file, the bundled ones, or untrained ones."""
     if options.start == "nothing":
         return freeze.untrained(options.width)
-    path = options.start or registry.locate(registry.resolve("mini", options.model))
-    arrays = dict(files.load_unchecked(Path(path)))
+    path = options.start or local_store.locate(local_store.resolve("mini", options.model))
+    arrays = dict(safetensors_io.load_unchecked(Path(path)))
     known = any(name.startswith(f"{freeze.PREFIX[options.model]}.") for name in arrays)
     if not known or (options.anew and options.model != "elic"):
         arrays |= freeze.begin(options.model, arrays, options.width)

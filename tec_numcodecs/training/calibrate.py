@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs.models.base import Cube, Geometry, Rate
-from tec_numcodecs.models.mini import mixture_rows
-from tec_numcodecs.models.mini.detail import Networks
+from tec_numcodecs.models.mini.context import mixture_cdf
+from tec_numcodecs.models.mini.context.dequantize import OFFSETS
+from tec_numcodecs.models.mini.context.mixture_cdf import Choice
+from tec_numcodecs.models.mini.context.subband_coder import Networks
+from tec_numcodecs.models.mini.context.symbols import Prices
 from tec_numcodecs.models.mini.elic import MiniElic
-from tec_numcodecs.models.mini.mixture_rows import Choice
-from tec_numcodecs.models.mini.quantiser import STEP_UNIT
-from tec_numcodecs.models.mini.rescaling import OFFSETS
-from tec_numcodecs.models.mini.symbols import Prices
+from tec_numcodecs.models.mini.transform.quantizer import STEP_UNIT
 
 Int32Array = NDArray[np.int32]
 #: Observations that the implied centroid is worth.
@@ -32,7 +32,7 @@ class _Observing(Prices):
 
     def __init__(self, networks: Networks) -> None:
         super().__init__(networks)
-        rows = len(mixture_rows.all_rows())
+        rows = len(mixture_cdf.all_rows())
         self.total = np.zeros(rows * _WIDTH)
         self.count = np.zeros(rows * _WIDTH)
 
@@ -79,7 +79,7 @@ def fit_offsets(
 
 def _combine(implied: NDArray[np.float64], observer: _Observing) -> NDArray[np.int8]:
     """Add to the implied offsets what is measured beyond them, shared by similar rows."""
-    rows = mixture_rows.all_rows()
+    rows = mixture_cdf.all_rows()
     total, count = (x.reshape(-1, _WIDTH) for x in (observer.total, observer.count))
     surplus = total - implied * count
     # A row and its mirror image are alike, and so are shapes; every second scale is enough.

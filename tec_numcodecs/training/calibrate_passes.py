@@ -12,22 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs.models.base import Cube, Geometry, Rate
-from tec_numcodecs.models.mini import mixture_rows
+from tec_numcodecs.models.mini.context import mixture_cdf
+from tec_numcodecs.models.mini.context.dequantize import OFFSETS
+from tec_numcodecs.models.mini.context.mixture_cdf import Choice
+from tec_numcodecs.models.mini.context.scan import Index
 from tec_numcodecs.models.mini.flextec import MiniFlex
-from tec_numcodecs.models.mini.mixture_rows import Choice
-from tec_numcodecs.models.mini.places import Index
-from tec_numcodecs.models.mini.prior import Plane
-from tec_numcodecs.models.mini.quantiser import STEP_UNIT
-from tec_numcodecs.models.mini.refining import (
+from tec_numcodecs.models.mini.progressive.bitplanes import (
     DIGIT_ROWS,
     FIRST_DIGIT_ROW,
     MIXTURE_ROWS,
     PASSES,
     RefiningWalk,
 )
-from tec_numcodecs.models.mini.rescaling import OFFSETS
-from tec_numcodecs.models.mini.transform import Coefficients
-from tec_numcodecs.training.passes import code_passes
+from tec_numcodecs.models.mini.subbands.magnitude_model import Plane
+from tec_numcodecs.models.mini.transform.quantizer import STEP_UNIT
+from tec_numcodecs.models.mini.transform.wavelet_klt import Coefficients
+from tec_numcodecs.training.progressive_samples import code_passes
 
 Int32Array = NDArray[np.int32]
 Float64Array = NDArray[np.float64]
@@ -109,7 +109,7 @@ def fit_pass_offsets(
     Returns
     -------
     dict of arrays
-        ``flex.offsets.first``, ``.zeros``, ``.digits``; see :class:`.refining.Refining`.
+        ``flex.offsets.first``, ``.zeros``, ``.digits``; see `.refining.Refining`.
     """
     model = MiniFlex(arrays)
     later = range(PASSES - 1)
@@ -154,7 +154,7 @@ def untrained_offsets() -> dict[str, NDArray[np.generic]]:
 
 def _keys() -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """Rows of the mixture and of digits that share offsets: shapes, and every second scale."""
-    places = [(row.scale // 2, round(row.mean)) for row in mixture_rows.all_rows()]
+    places = [(row.scale // 2, round(row.mean)) for row in mixture_cdf.all_rows()]
     index = {place: i for i, place in enumerate(sorted(set(places)))}
-    rows = np.arange(DIGIT_ROWS) // mixture_rows.SHAPES  # magnitude, scale
+    rows = np.arange(DIGIT_ROWS) // mixture_cdf.SHAPES  # magnitude, scale
     return np.array([index[place] for place in places]), rows // 2

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tec_numcodecs.models.mini import mixture_rows
-from tec_numcodecs.models.mini.blockflags import FLAG_ROWS, QUARTER_BITS
-from tec_numcodecs.models.mini.features import SCALE_EIGHTHS, SCALE_OFFSET
-from tec_numcodecs.models.mini.refining import MAGNITUDES
-from tec_numcodecs.models.mini.surroundings import LOW_UNITS
-from tec_numcodecs.rans import Tables
+from tec_numcodecs.entropy.rans import Tables
+from tec_numcodecs.models.mini.context import mixture_cdf
+from tec_numcodecs.models.mini.context.features import SCALE_EIGHTHS, SCALE_OFFSET
+from tec_numcodecs.models.mini.context.neighborhood import LOW_UNITS
+from tec_numcodecs.models.mini.progressive.bitplanes import MAGNITUDES
+from tec_numcodecs.models.mini.progressive.significance import FLAG_ROWS, QUARTER_BITS
 from tec_numcodecs.training.likelihood import Mixture
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -43,18 +43,18 @@ def tabulate(mixture: Mixture) -> tuple[Tables, NDArray[np.int8]]:
     -------
     tables : Tables
         Rows of the mixture, the same limited to -1, 0, 1, rows of binary digits and of block
-        flags: see :mod:`tec_numcodecs.models.mini.refining`.
+        flags: see `tec_numcodecs.models.mini.progressive.bitplanes`.
     offsets : int8 array (rows, 7)
         Centroids of symbols -3 to 3 within their intervals, in 64ths, for plain rounding.
     """
-    shapes = torch.arange(mixture_rows.SHAPES) / (mixture_rows.SHAPES - 1)
+    shapes = torch.arange(mixture_cdf.SHAPES) / (mixture_cdf.SHAPES - 1)
     log_ratio, logit = (x.detach().double().numpy() for x in mixture.parts(shapes))
     wide = 1 / (1 + np.exp(-logit))
     pmfs, ternary, minimum, offsets = [], [], [], []
-    for row in mixture_rows.all_rows():
+    for row in mixture_cdf.all_rows():
         scales = 2.0 ** (row.scale / 8) * np.array([1.0, math.exp(log_ratio[row.shape])])
         weights = np.array([1 - wide[row.shape], wide[row.shape]])
-        mean = row.mean / mixture_rows.MEANS
+        mean = row.mean / mixture_cdf.MEANS
         reach = min(511, max(1, math.ceil(float((scales * np.log(weights * 2.0**17 + 1)).max()))))
         symbols = np.arange(-reach, reach + 1)
         mass = _mass(symbols, mean, scales, weights)
@@ -81,8 +81,8 @@ def _digits(log_ratio: NDArray[np.float64], wide: NDArray[np.float64]) -> list[N
     """Binary digits of magnitudes 2 m or 2 m + 1, by m, scale and shape, mean zero."""
     rows = []
     for m in range(1, MAGNITUDES + 1):
-        for scale in range(mixture_rows.SCALE_MIN, mixture_rows.SCALE_RAW):
-            for shape in range(mixture_rows.SHAPES):
+        for scale in range(mixture_cdf.SCALE_MIN, mixture_cdf.SCALE_RAW):
+            for shape in range(mixture_cdf.SHAPES):
                 scales = 2.0 ** (scale / 8) * np.array([1.0, math.exp(log_ratio[shape])])
                 weights = np.array([1 - wide[shape], wide[shape]])
                 mass = _mass(np.array([2 * m, 2 * m + 1]), 0.0, scales, weights) + 2.0**-20

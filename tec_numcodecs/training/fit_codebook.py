@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs.models.mini import klt, lifting
-from tec_numcodecs.models.mini.quantiser import LEVELS
+from tec_numcodecs.models.mini.transform import dwt97, klt
+from tec_numcodecs.models.mini.transform.quantizer import LEVELS
 from tec_numcodecs.training.data import Scene
 
 Float64Array = NDArray[np.float64]
@@ -70,7 +70,7 @@ def _covariances(crop: NDArray[np.int32]) -> Float64Array:
     planes = crop[0]
     found = []
     for _ in range(LEVELS):
-        planes, detail = lifting.forward(planes)
+        planes, detail = dwt97.forward(planes)
         found.append(_second_moment(detail))
     found.append(_second_moment(planes))
     return np.stack(found)

@@ -225,7 +225,7 @@ class Fit:
 
 
 def tensors(samples: Samples, index: NDArray[np.intp]) -> Iterator[Tensor]:
-    """Arguments of :meth:`.Family.bits` after the first."""
+    """Arguments of `.Family.bits` after the first."""
     yield torch.from_numpy(samples.features[index].astype(np.float32))
     yield torch.from_numpy(samples.q[index].astype(np.float32))
     for name in ("component", "phase", "rate"):

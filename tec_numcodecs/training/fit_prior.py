@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tec_numcodecs.blocks import block_sum, spread_blocks
+from tec_numcodecs.entropy.blocks8 import block_sum, spread_blocks
 from tec_numcodecs.models.base import Geometry, Rate
-from tec_numcodecs.models.mini import prior as frozen
 from tec_numcodecs.models.mini.fp import MiniFP
-from tec_numcodecs.models.mini.quantiser import LEVELS, MAX_RATE_INDEX, steps
-from tec_numcodecs.models.mini.transform import LOW, Codebook, Coefficients, Transform
+from tec_numcodecs.models.mini.subbands import magnitude_model as frozen
+from tec_numcodecs.models.mini.transform.quantizer import LEVELS, MAX_RATE_INDEX, steps
+from tec_numcodecs.models.mini.transform.wavelet_klt import LOW, Codebook, Coefficients, Transform
 from tec_numcodecs.training.data import Scene, read_directory
 from tec_numcodecs.training.fit_codebook import fit_codebook, tiles
 from tec_numcodecs.training.table_counts import GROUPS, Counts, Item, planes_of
@@ -231,7 +231,7 @@ def _laplacian_bits(m: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fit and write the weights file."""
-    from tec_numcodecs.weights.files import load_unchecked, save
+    from tec_numcodecs.weights.safetensors_io import load_unchecked, save
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="directory with MANIFEST.tsv")

@@ -21,10 +21,10 @@ from tec_numcodecs.training.calibrate import fit_offsets
 from tec_numcodecs.training.calibrate_passes import fit_pass_offsets, untrained_offsets
 from tec_numcodecs.training.export import companding, tabulate
 from tec_numcodecs.training.perceptrons import Family, PassFamily
-from tec_numcodecs.weights import files, registry
+from tec_numcodecs.weights import local_store, safetensors_io
 
 Arrays = dict[str, NDArray[np.generic]]
-_BUNDLED = Path(files.__file__).parent
+_BUNDLED = Path(safetensors_io.__file__).parent
 _SIZE = 192
 #: Prefix of the networks of each model.
 PREFIX = {"elic": "elic", "tt": "tt", "flextec": "flex"}
@@ -39,7 +39,7 @@ def make_family(model: str, width: int) -> Family:
 
 def untrained(width: int = 8) -> Arrays:
     """Weights whose networks know the linear rule of `fp` and nothing else."""
-    base = files.load_unchecked(registry.locate(registry.resolve("mini", "fp")))
+    base = safetensors_io.load_unchecked(local_store.locate(local_store.resolve("mini", "fp")))
     torch.manual_seed(0)
     elic = make_family("elic", width)
     arrays: Arrays = dict(base) | companding() | elic.freeze("elic") | elic.mixture.freeze()

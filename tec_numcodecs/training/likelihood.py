@@ -70,7 +70,7 @@ class Mixture(nn.Module):
         return {"training.mixture": both.numpy().astype(np.float32)}
 
     def thaw(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Undo :meth:`freeze`."""
+        """Undo `freeze`."""
         both = torch.from_numpy(np.array(arrays["training.mixture"], np.float32))
         with torch.no_grad():
             self.ratio.copy_(both[:2])

@@ -1,6 +1,6 @@
 """The networks of the context model in floating point, made so that freezing loses next to nothing.
 
-Everything is kept within what :mod:`tec_numcodecs.models.mini.perceptron` computes in integers:
+Everything is kept within what `mini.context.integer_mlp` computes in integers:
 activations are clipped to [0, 255/32] in steps of 1/32, weights are 8-bit integers times a power
 of two per output, features are multiples of 1/16. ``fake`` switches the rounding on.
 """
@@ -16,14 +16,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tec_numcodecs.models.mini.blockflags import FLAG_FEATURES, FLAG_ROWS, QUARTER_BITS
-from tec_numcodecs.models.mini.features import (
+from tec_numcodecs.models.mini.context.features import (
     OWN_FEATURES,
     PLANE_FEATURES,
     REFERENCE_FEATURES,
 )
-from tec_numcodecs.models.mini.quantiser import LEVELS, MAX_RATE_INDEX
-from tec_numcodecs.models.mini.refining import PASSES
+from tec_numcodecs.models.mini.progressive.bitplanes import PASSES
+from tec_numcodecs.models.mini.progressive.significance import (
+    FLAG_FEATURES,
+    FLAG_ROWS,
+    QUARTER_BITS,
+)
+from tec_numcodecs.models.mini.transform.quantizer import LEVELS, MAX_RATE_INDEX
 from tec_numcodecs.training.likelihood import (
     MEANS_PER_UNIT,
     SCALE_MAX,
@@ -41,7 +45,7 @@ INPUTS, OUTPUTS = PLANE_FEATURES + OWN_FEATURES, 3
 FEATURE_UNIT, ACTIVATION_UNIT, ACTIVATION_MAX, SUM_UNIT = 16.0, 32.0, 255 / 32, 512.0
 MEAN_MAX = 15.0
 _KNOT = 16  # conditioning is piecewise linear in the rate index
-#: Scales of a refinement stay below this, as :mod:`tec_numcodecs.models.mini.refining` has it.
+#: Scales of a refinement stay below this, as `mini.progressive.bitplanes` has it.
 SCALE_RAW = 31 / 8
 #: Networks of block flags: their name, their width, the range and steps of their logits.
 FLAGS, FLAG_WIDTH = "flags", 16
@@ -109,7 +113,7 @@ class Network(nn.Module):
             self.out.bias[:OUTPUTS] = other.out.bias
 
     def freeze(self, prefix: str) -> Arrays:
-        """Integer arrays under a prefix; see :meth:`Family.freeze`."""
+        """Integer arrays under a prefix; see `Family.freeze`."""
         arrays: Arrays = {}
         for part, layer in self._layers():
             whole, shift = rounded_weight(layer.weight.detach())
@@ -123,7 +127,7 @@ class Network(nn.Module):
         return arrays
 
     def thaw(self, prefix: str, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Undo :meth:`freeze`."""
+        """Undo `freeze`."""
         with torch.no_grad():
             for part, layer in self._layers():
                 whole = np.asarray(arrays[f"{prefix}.{part}"], np.float32)
@@ -201,7 +205,7 @@ class Family(nn.Module):
     ) -> Tensor:
         """Ideal code lengths (P,) of the coefficients of a network.
 
-        Features and ``old`` in the integer units of the samples, see :class:`.samples.Samples`.
+        Features and ``old`` in the integer units of the samples, see `.samples.Samples`.
         """
         del known
         return self.mixture.bits(
@@ -244,14 +248,14 @@ class Family(nn.Module):
         return cast(Network, self.networks[name])
 
     def freeze(self, name: str) -> Arrays:
-        """Integer arrays as :class:`.perceptron.Perceptron` reads them, under a prefix."""
+        """Integer arrays as `.perceptron.Perceptron` reads them, under a prefix."""
         arrays: Arrays = {}
         for key in self.networks:
             arrays |= self.network(key).freeze(f"{name}.{key.replace('_', '.')}")
         return arrays
 
     def thaw(self, name: str, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Undo :meth:`freeze`, as far as rounding allows: to go on from a weights file."""
+        """Undo `freeze`, as far as rounding allows: to go on from a weights file."""
         for key in self.networks:
             self.network(key).thaw(f"{name}.{key.replace('_', '.')}", arrays)
         self.mixture.thaw(arrays)
@@ -288,7 +292,7 @@ class PassFamily(Family):
         old: Tensor,
         known: Tensor,
     ) -> Tensor:
-        """See :meth:`Family.bits`; of a flag network, of flags."""
+        """See `Family.bits`; of a flag network, of flags."""
         if name.startswith(FLAGS):
             network = self.network(name)
             logit = network(features / FEATURE_UNIT, component, phase, rate)[:, 0]

@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs.blocks import block_sum
-from tec_numcodecs.models.mini import prior as frozen
-from tec_numcodecs.models.mini.blockflags import BlockFlags
-from tec_numcodecs.models.mini.contextcoders import ContextCoder
-from tec_numcodecs.models.mini.decision import Decider
-from tec_numcodecs.models.mini.detail import Coding, DetailWalk
-from tec_numcodecs.models.mini.mixture_rows import Choice
-from tec_numcodecs.models.mini.passcoders import PassDecider, PassEncoder
-from tec_numcodecs.models.mini.places import Index
-from tec_numcodecs.models.mini.prior import Plane
-from tec_numcodecs.models.mini.refining import RefiningWalk
-from tec_numcodecs.models.mini.transform import Coefficients
+from tec_numcodecs.entropy.blocks8 import block_sum
+from tec_numcodecs.models.mini.context.coders import ContextCoder
+from tec_numcodecs.models.mini.context.mixture_cdf import Choice
+from tec_numcodecs.models.mini.context.scan import Index
+from tec_numcodecs.models.mini.context.subband_coder import Coding, DetailWalk
+from tec_numcodecs.models.mini.progressive.bitplanes import RefiningWalk
+from tec_numcodecs.models.mini.progressive.coders import PassDecider, PassEncoder
+from tec_numcodecs.models.mini.progressive.significance import BlockFlags
+from tec_numcodecs.models.mini.subbands import magnitude_model as frozen
+from tec_numcodecs.models.mini.subbands.magnitude_model import Plane
+from tec_numcodecs.models.mini.subbands.rdoq import Decider
+from tec_numcodecs.models.mini.transform.wavelet_klt import Coefficients
 from tec_numcodecs.training.perceptrons import FLAGS
 
 Int16Array = NDArray[np.int16]
@@ -51,7 +51,7 @@ class Samples:
         A reference's coefficient in eighths of a step; 0 where there is none.
     known : int16 array
         Magnitude after the pass before; -1 where there was none, and ``q`` is a coefficient;
-        otherwise ``q`` is what :func:`.refining.refinement` gives.
+        otherwise ``q`` is what `.refining.refinement` gives.
     """
 
     features: NDArray[np.int8]
@@ -67,7 +67,7 @@ class Samples:
 class Noting(DetailWalk):
     """Notes down what networks would see. Comes before the walk among the bases."""
 
-    #: Filled by :meth:`begin_notes`.
+    #: Filled by `begin_notes`.
     notes: dict[Plane, list[tuple[Any, ...]]]
 
     def begin_notes(self, rng: np.random.Generator) -> None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs.blocks import block_sum, spread_blocks
-from tec_numcodecs.models.mini import prior as frozen
-from tec_numcodecs.models.mini.prior import Fields, Plane
-from tec_numcodecs.models.mini.quantiser import LEVELS
-from tec_numcodecs.models.mini.transform import LOW, Coefficients
-from tec_numcodecs.rans import Tables
+from tec_numcodecs.entropy.blocks8 import block_sum, spread_blocks
+from tec_numcodecs.entropy.rans import Tables
+from tec_numcodecs.models.mini.subbands import magnitude_model as frozen
+from tec_numcodecs.models.mini.subbands.magnitude_model import Fields, Plane
+from tec_numcodecs.models.mini.transform.quantizer import LEVELS
+from tec_numcodecs.models.mini.transform.wavelet_klt import LOW, Coefficients
 
 # Octaves that share a set of tables: shapes differ between dense and sparse, not much within.
 GROUPS = np.array([0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 3], np.int32)

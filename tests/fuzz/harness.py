@@ -15,19 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from tec_numcodecs import container, lossless, mask, rans, reference, reference_fp, residual
-from tec_numcodecs.chunk import decode
+from tec_numcodecs import reference
+from tec_numcodecs.chunk import container, decode, lossless, masks, residual
 from tec_numcodecs.config import CodecConfig
+from tec_numcodecs.entropy import rans
 from tec_numcodecs.errors import CorruptChunk, TecError
-from tec_numcodecs.models import registry
+from tec_numcodecs.models import loading
 from tec_numcodecs.models.base import Geometry, Rate
-from tec_numcodecs.models.mini.tokens import join_tokens, split_tokens
+from tec_numcodecs.models.mini.progressive.tokens import join_tokens, split_tokens
 from tec_numcodecs.options import set_options
-from tec_numcodecs.reference_flextec import decode_flextec, read_tokens
-from tec_numcodecs.reference_rans import RansDecoder, read_residual
-from tec_numcodecs.reference_transform import Setting
+from tec_numcodecs.reference import fp
+from tec_numcodecs.reference.flextec import decode_flextec, read_tokens
+from tec_numcodecs.reference.rans import RansDecoder, read_residual
+from tec_numcodecs.reference.transform import Setting
 from tec_numcodecs.sensors import get_sensor
-from tec_numcodecs.weights.registry import locate
+from tec_numcodecs.weights.local_store import locate
 
 LIMIT = 1 << 14  # samples of a chunk, and bytes twice that
 
@@ -78,7 +80,7 @@ def mask_target(data: bytes) -> None:
     t, c, h, w = (1 + byte % n for byte, n in zip(data[:4], (3, 4, 24, 24), strict=True))
     body = data[4:]
     for read in (
-        lambda: mask.decode(body, (t, c, h, w)),
+        lambda: masks.decode(body, (t, c, h, w)),
         lambda: lossless.decode(body, (t, c, h, w), np.dtype("<u2")),
     ):
         try:
@@ -135,7 +137,7 @@ def latents_target(data: bytes) -> None:
     rate, bands = data[0] % 224, tuple(range(1 + data[1] % 3))
     shape = (1, len(bands), _side(data[2]), _side(data[3]))
     geometry = Geometry(shape, get_sensor("sentinel-2-l2a"), bands)
-    setting = reference_fp.Setting(shape, "sentinel-2-l2a", list(bands), rate)
+    setting = fp.Setting(shape, "sentinel-2-l2a", list(bands), rate)
     model, tensors = _model()
 
     def package() -> Any:
@@ -143,8 +145,8 @@ def latents_target(data: bytes) -> None:
         return np.concatenate([latents[0].symbols, model.synthesis(latents)[0].ravel()])
 
     def judge() -> Any:
-        latents = reference_fp.decode_latents(data[4:], setting, tensors)
-        pixels = reference_fp.synthesise(latents, setting, tensors)
+        latents = fp.decode_latents(data[4:], setting, tensors)
+        pixels = fp.synthesise(latents, setting, tensors)
         return np.concatenate([latents.symbols(), pixels.ravel()])
 
     agree(package, judge)
@@ -242,4 +244,4 @@ def _rows(count: int, seed: int) -> Any:
 @lru_cache(maxsize=2)
 def _model(name: str = "fp") -> tuple[Any, Any]:
     weights = CodecConfig.parse(model=name, lam=20).weights
-    return registry.load(name, weights), reference.load_weights(locate(weights))
+    return loading.load(name, weights), reference.load_weights(locate(weights))

@@ -16,14 +16,19 @@ import numpy as np
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from cubes import scene  # noqa: E402
-from harness import _model, _rows, _tables  # noqa: E402
+from cubes import scene
+from harness import _model, _rows, _tables
 
-from tec_numcodecs import lossless, mask, rans, residual  # noqa: E402
-from tec_numcodecs.chunk import encode  # noqa: E402
-from tec_numcodecs.config import CodecConfig  # noqa: E402
-from tec_numcodecs.models.base import Geometry, Rate  # noqa: E402
-from tec_numcodecs.sensors import get_sensor  # noqa: E402
+from tec_numcodecs.chunk import (
+    encode,
+    lossless,
+    residual,
+)
+from tec_numcodecs.chunk import masks as mask
+from tec_numcodecs.config import CodecConfig
+from tec_numcodecs.entropy import rans
+from tec_numcodecs.models.base import Geometry, Rate
+from tec_numcodecs.sensors import get_sensor
 
 
 def container() -> Iterator[tuple[str, bytes]]:

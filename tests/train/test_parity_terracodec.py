@@ -16,15 +16,15 @@ pytest.importorskip("terracodec")
 from terracodec.imagecodecs import ELIC, FactorizedPrior
 from terracodec.temporaltransformer import TemporalTransformer
 
-from tec_numcodecs import rans
+from tec_numcodecs.entropy import rans
 from tec_numcodecs.models.base import Geometry, Latents, Rate
 from tec_numcodecs.models.terracodec import (
     checkpoint,
+    coders,
     elic,
     flextec,
     fp,
     layers,
-    stages,
     tables,
     tt,
     windows,
@@ -114,7 +114,7 @@ def upstream_elic(n: int, m: int) -> ELIC:
     return model
 
 
-class Teacher(stages.Quantiser):
+class Teacher(coders.Quantiser):
     """Hands out the oracle's symbols and notes what our network expected."""
 
     def __init__(self, symbols: list[torch.Tensor]) -> None:
@@ -338,7 +338,7 @@ def test_their_coder_adds_what_the_golden_script_allows(name: str) -> None:
     """Coded bits of the published package, against what the same image costs here."""
     from benchmarks.published_golden import Golden
     from tec_numcodecs.models.terracodec.tensors import ImageCodec
-    from tec_numcodecs.weights.registry import WeightsId
+    from tec_numcodecs.weights.local_store import WeightsId
 
     theirs = upstream_fp(16, 24) if name == "fp" else upstream_elic(16, 144)
     last = theirs.g_a[6 if name == "fp" else 13]

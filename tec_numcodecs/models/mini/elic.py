@@ -1,8 +1,8 @@
 """Mini `elic`: the fixed transform with a coarse-to-fine, space-channel context model.
 
 Named after TerraCodec's ELIC, whose place it takes in the family. Transform, order of planes,
-shifts, block flags and low-pass are those of :mod:`.fp`; inside coded blocks small integer
-networks say how every coefficient is distributed, see :mod:`.detail`. NumPy only.
+shifts, block flags and low-pass are those of `.fp`; inside coded blocks small integer
+networks say how every coefficient is distributed, see `.detail`. NumPy only.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs import rans
+from tec_numcodecs.entropy import rans
 from tec_numcodecs.models.base import Cube, Geometry, Latents, Rate
-from tec_numcodecs.models.mini.contextcoders import Deciding, Decoding, Going
-from tec_numcodecs.models.mini.detail import DetailWalk, Networks
+from tec_numcodecs.models.mini.context.coders import Deciding, Decoding, Going
+from tec_numcodecs.models.mini.context.subband_coder import DetailWalk, Networks
+from tec_numcodecs.models.mini.context.symbols import Prices
 from tec_numcodecs.models.mini.fp import MiniFP, latents_of
-from tec_numcodecs.models.mini.levelwise import LevelTransform
-from tec_numcodecs.models.mini.planes import PlaneReader, Shifts, Stage
-from tec_numcodecs.models.mini.symbols import Prices
-from tec_numcodecs.models.mini.transform import Coefficients
+from tec_numcodecs.models.mini.subbands.bitstream import PlaneReader, Shifts, Stage
+from tec_numcodecs.models.mini.transform.by_level import LevelTransform
+from tec_numcodecs.models.mini.transform.wavelet_klt import Coefficients
 
 Int32Array = NDArray[np.int32]
 

@@ -2,8 +2,8 @@
 
 Named after FlexTEC, whose place it takes in the family. The integers are decided on as those of
 `elic` are, last digits anew; they become known digit by digit, in four passes over the image (see
-:mod:`.refining`), each of four tokens: levels 4 and 3, then 2, 1 and 0. The first token of each
-pass has what the pass knows of the low-pass, too; see :mod:`.lowpass`.
+`.refining`), each of four tokens: levels 4 and 3, then 2, 1 and 0. The first token of each
+pass has what the pass knows of the low-pass, too; see `.lowpass`.
 
 Every token is an entropy coder's stream of its own, so a reader needs the first ones only. What
 is missing of a pass is taken from the pass before; a level of which nothing is there is zero.
@@ -19,27 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs import rans
+from tec_numcodecs.entropy import rans
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
 from tec_numcodecs.models.base import Cube, Geometry, Latents, Rate
-from tec_numcodecs.models.mini import prior as frozen
-from tec_numcodecs.models.mini.decision import Decider
-from tec_numcodecs.models.mini.detail import Visited
+from tec_numcodecs.models.mini.context.subband_coder import Visited
+from tec_numcodecs.models.mini.context.symbols import TableBits
 from tec_numcodecs.models.mini.elic import MiniElic
 from tec_numcodecs.models.mini.fp import write_stages
-from tec_numcodecs.models.mini.lowpass import digit_stages, middles, read_digits
-from tec_numcodecs.models.mini.passcoders import (
-    TOKEN_OF_LEVEL,
-    Pass,
-    PassCoder,
-    PassDecider,
-    PassDecoder,
-    PassEncoder,
-)
-from tec_numcodecs.models.mini.planes import PlaneReader, PlaneWriter, Shifts, Stage
-from tec_numcodecs.models.mini.prior import Plane
-from tec_numcodecs.models.mini.quantiser import LEVELS, steps
-from tec_numcodecs.models.mini.refining import (
+from tec_numcodecs.models.mini.progressive.bitplanes import (
     PASSES,
     Refining,
     RefiningWalk,
@@ -47,9 +34,22 @@ from tec_numcodecs.models.mini.refining import (
     rate_without,
     truncated,
 )
-from tec_numcodecs.models.mini.symbols import TableBits
-from tec_numcodecs.models.mini.tokens import TOKENS, join_tokens, split_tokens
-from tec_numcodecs.models.mini.transform import LOW, Coefficients, subband_sizes
+from tec_numcodecs.models.mini.progressive.coders import (
+    TOKEN_OF_LEVEL,
+    Pass,
+    PassCoder,
+    PassDecider,
+    PassDecoder,
+    PassEncoder,
+)
+from tec_numcodecs.models.mini.progressive.lowpass import digit_stages, middles, read_digits
+from tec_numcodecs.models.mini.progressive.tokens import TOKENS, join_tokens, split_tokens
+from tec_numcodecs.models.mini.subbands import magnitude_model as frozen
+from tec_numcodecs.models.mini.subbands.bitstream import PlaneReader, PlaneWriter, Shifts, Stage
+from tec_numcodecs.models.mini.subbands.magnitude_model import Plane
+from tec_numcodecs.models.mini.subbands.rdoq import Decider
+from tec_numcodecs.models.mini.transform.quantizer import LEVELS, steps
+from tec_numcodecs.models.mini.transform.wavelet_klt import LOW, Coefficients, subband_sizes
 from tec_numcodecs.options import get_options
 
 Int32Array = NDArray[np.int32]

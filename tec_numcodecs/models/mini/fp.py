@@ -12,14 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs import rans
+from tec_numcodecs.entropy import rans
 from tec_numcodecs.errors import CorruptChunk
 from tec_numcodecs.models.base import Cube, Geometry, Latents, Model, Rate
-from tec_numcodecs.models.mini import prior as frozen
-from tec_numcodecs.models.mini.decision import Decider
-from tec_numcodecs.models.mini.planes import Placer, PlaneReader, PlaneWriter, Shifts, Stage
-from tec_numcodecs.models.mini.prior import Plane, Prior
-from tec_numcodecs.models.mini.transform import (
+from tec_numcodecs.models.mini.subbands import magnitude_model as frozen
+from tec_numcodecs.models.mini.subbands.bitstream import (
+    Placer,
+    PlaneReader,
+    PlaneWriter,
+    Shifts,
+    Stage,
+)
+from tec_numcodecs.models.mini.subbands.magnitude_model import Plane, Prior
+from tec_numcodecs.models.mini.subbands.rdoq import Decider
+from tec_numcodecs.models.mini.transform.wavelet_klt import (
     LOW,
     Codebook,
     Coefficients,

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs import rans
+from tec_numcodecs.entropy import rans
 from tec_numcodecs.models.base import Cube, Geometry, Latents, Rate
-from tec_numcodecs.models.mini.contextcoders import Deciding, Decoding, Going
-from tec_numcodecs.models.mini.detail import DetailWalk, Networks, Visited
+from tec_numcodecs.models.mini.context.coders import Deciding, Decoding, Going
+from tec_numcodecs.models.mini.context.subband_coder import DetailWalk, Networks, Visited
+from tec_numcodecs.models.mini.context.symbols import LAGRANGIAN, TableBits
 from tec_numcodecs.models.mini.elic import MiniElic
-from tec_numcodecs.models.mini.planes import PlaneReader, Shifts, Stage
-from tec_numcodecs.models.mini.symbols import LAGRANGIAN, TableBits
-from tec_numcodecs.models.mini.transform import Coefficients
+from tec_numcodecs.models.mini.subbands.bitstream import PlaneReader, Shifts, Stage
+from tec_numcodecs.models.mini.transform.wavelet_klt import Coefficients
 
 Int32Array = NDArray[np.int32]
 #: Earlier dates that a date looks at; part of the format.
@@ -33,7 +33,7 @@ HISTORY = 8
 
 @dataclass(frozen=True)
 class Past:
-    """Dates decoded before, the latest last; see :class:`.detail.History`."""
+    """Dates decoded before, the latest last; see `.detail.History`."""
 
     dates: list[Visited]
 

@@ -14,11 +14,11 @@ import warnings
 from pathlib import Path
 
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.models import registry
+from tec_numcodecs.models import loading
 from tec_numcodecs.models.terracodec.tensors import ImageCodec, SequenceCodec
+from tec_numcodecs.models.weights_lookup import LR_ONLY, Choice, choose
 from tec_numcodecs.sensors import get_sensor
-from tec_numcodecs.weights import hub
-from tec_numcodecs.weights.obtain import LR_ONLY, Choice, choose
+from tec_numcodecs.weights import published
 
 Compression = str | float
 _KEY = re.compile(r"lambda-(\d+(?:\.\d+)?)(-lronly)?")
@@ -110,7 +110,7 @@ def _image(
     path: str | os.PathLike[str] | None,
 ) -> ImageCodec:
     found = _choice(model, compression, "sentinel-2-l2a", pretrained=pretrained, path=path)
-    return ImageCodec(registry.load(model, found.weights), found.weights, found.lam)
+    return ImageCodec(loading.load(model, found.weights), found.weights, found.lam)
 
 
 def _sequence(
@@ -123,7 +123,7 @@ def _sequence(
     lr_only: bool = False,
 ) -> SequenceCodec:
     found = _choice(model, compression, sensor, pretrained=pretrained, path=path, lr_only=lr_only)
-    return SequenceCodec(registry.load(model, found.weights), found.weights, found.lam)
+    return SequenceCodec(loading.load(model, found.weights), found.weights, found.lam)
 
 
 def _choice(
@@ -147,20 +147,20 @@ def _choice(
             "result",
         )
     lam, low = _parse(model, compression, sensor)
-    family = LR_ONLY if lr_only or low else hub.PUBLISHED
+    family = LR_ONLY if lr_only or low else published.PUBLISHED
     return choose(family, model, get_sensor(sensor), lam=lam)
 
 
 def _parse(model: str, compression: Compression, sensor: str) -> tuple[float, bool]:
     """Return lambda, and whether the low-rate FlexTEC is meant."""
-    family = hub.FAMILIES[model, sensor]
+    family = published.FAMILIES[model, sensor]
     if isinstance(compression, str):
         key = _KEY.fullmatch(compression)
         if key is None or (key[2] and model != "flextec"):
             keys = ", ".join(f"'lambda-{lam:g}'" for lam in family.lams)
             raise InvalidInput(f"compression={compression!r}", allowed=f"a number, {keys}")
         return float(key[1]), key[2] is not None
-    nearest = hub.published(model, compression, sensor=sensor, nearest=True).lam
+    nearest = published.published(model, compression, sensor=sensor, nearest=True).lam
     if nearest != compression:
         warnings.warn(
             f"no checkpoint for lambda {compression:g}; taking the nearest, {nearest:g}",

@@ -2,7 +2,7 @@
 
 He et al., "ELIC: Efficient learned image compression with unevenly grouped space-channel
 contextual adaptive coding", 2022, in the variant whose channel context sees group 0 and the
-previous group only. Everything between two symbols is exact arithmetic (`tec_numcodecs.exact`).
+previous group only. Everything between two symbols is exact arithmetic (`exact.layers`).
 
 Coding order: groups of up to four frames; in each the hyper-latents (T, N, h/4, w/4), then for
 every channel group first the positions with even row + column, then the others, each as
@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tec_numcodecs import exact
 from tec_numcodecs.errors import WeightsError
 from tec_numcodecs.models.base import Cube, Geometry, Latents, Rate
-from tec_numcodecs.models.terracodec import checkpoint, frozen, layers, stages, tables
+from tec_numcodecs.models.terracodec import checkpoint, coders, freezing, layers, tables
+from tec_numcodecs.models.terracodec.exact import layers as exact
 from tec_numcodecs.models.terracodec.exact_synthesis import Published
-from tec_numcodecs.models.terracodec.pixels import Standardiser
+from tec_numcodecs.models.terracodec.standardize import Standardiser
 
 STRIDE = 16
 PIXEL_MULTIPLE = 64  # the hyperprior halves the latent grid twice
@@ -111,27 +111,27 @@ def hyper_analysis(n: int, m: int) -> nn.Sequential:
     )
 
 
-def freeze(state: checkpoint.State) -> frozen.Store:
+def freeze(state: checkpoint.State) -> freezing.Store:
     """Freeze a checked state dict."""
-    store: frozen.Store = {}
-    frozen.put_floats(store, state, {"g_a": "g_a", "g_s": "g_s", "h_a": f"{_HYPER}.h_a"})
-    frozen.put_prior(store, state, "prior", f"{_HYPER}.entropy_bottleneck")
+    store: freezing.Store = {}
+    freezing.put_floats(store, state, {"g_a": "g_a", "g_s": "g_s", "h_a": f"{_HYPER}.h_a"})
+    freezing.put_prior(store, state, "prior", f"{_HYPER}.entropy_bottleneck")
     for i in (0, 2):
         prefix = f"{_HYPER}.h_s.{i}"
         weight, bias = state[f"{prefix}.weight"], state[f"{prefix}.bias"]
-        frozen.put_conv_transpose(store, f"h_s.{i}", weight, bias)
-    frozen.put_exact(store, state, {"h_s.4": f"{_HYPER}.h_s.4"})
+        freezing.put_conv_transpose(store, f"h_s.{i}", weight, bias)
+    freezing.put_exact(store, state, {"h_s.4": f"{_HYPER}.h_s.4"})
     for k in range(GROUPS):
         prefix = _group_key(k)
         names = {f"y{k}.net.{i}": f"{prefix}.entropy_parameters.{i}" for i in (0, 2, 4)}
         if k:
             names |= {f"y{k}.channel.{i}": f"{_Y}.channel_context.y{k}.{i}" for i in (0, 2, 4)}
-        frozen.put_exact(store, state, names)
+        freezing.put_exact(store, state, names)
         _check_mask(state[f"{prefix}.context_prediction.mask"], prefix)
         weight = state[f"{prefix}.context_prediction.weight"].flatten(2)[:, :, _ODD_TAPS]
         bias = state[f"{prefix}.context_prediction.bias"]
-        frozen.put_linear(store, f"y{k}.spatial", weight, bias)
-    frozen.put_tables(store, "gaussian", tables.elic_tables())
+        freezing.put_linear(store, f"y{k}.spatial", weight, bias)
+    freezing.put_tables(store, "gaussian", tables.elic_tables())
     store["thresholds"] = torch.from_numpy(tables.elic_scale_thresholds().copy())
     return store
 
@@ -154,11 +154,11 @@ class Group:
     net: tuple[exact.Linear, ...]  # three 1 x 1 layers
 
     @classmethod
-    def read(cls, tensors: frozen.Tensors, k: int) -> Group:
+    def read(cls, tensors: freezing.Tensors, k: int) -> Group:
         """Read group k of a frozen checkpoint."""
-        channel = tuple(frozen.get_conv(tensors, f"y{k}.channel.{i}") for i in (0, 2, 4) if k)
-        net = tuple(frozen.get_linear(tensors, f"y{k}.net.{i}") for i in (0, 2, 4))
-        return cls(frozen.get_linear(tensors, f"y{k}.spatial"), channel, net)
+        channel = tuple(freezing.get_conv(tensors, f"y{k}.channel.{i}") for i in (0, 2, 4) if k)
+        net = tuple(freezing.get_linear(tensors, f"y{k}.net.{i}") for i in (0, 2, 4))
+        return cls(freezing.get_linear(tensors, f"y{k}.spatial"), channel, net)
 
     @property
     def channels(self) -> int:
@@ -196,24 +196,24 @@ class Elic(Published):
 
     name = "elic"
 
-    def __init__(self, tensors: frozen.Tensors) -> None:
+    def __init__(self, tensors: freezing.Tensors) -> None:
         bands, self.hyper_channels, self.channels = sizes(tensors)
         n, m = self.hyper_channels, self.channels
         unit = layers.ResidualBottleneck
         analysis = layers.deep_analysis(bands, (n, n, n, m), unit)
         synthesis = layers.deep_synthesis(bands, (n, n, n, m), unit)
-        self.g_a = frozen.load_module(analysis, tensors, "g_a")
-        self.g_s = frozen.load_module(synthesis, tensors, "g_s")
-        self.h_a = frozen.load_module(hyper_analysis(n, m), tensors, "h_a")
+        self.g_a = freezing.load_module(analysis, tensors, "g_a")
+        self.g_s = freezing.load_module(synthesis, tensors, "g_s")
+        self.h_a = freezing.load_module(hyper_analysis(n, m), tensors, "h_a")
         self.h_s = (
-            frozen.get_conv_transpose(tensors, "h_s.0"),
-            frozen.get_conv_transpose(tensors, "h_s.2"),
-            frozen.get_conv(tensors, "h_s.4"),
+            freezing.get_conv_transpose(tensors, "h_s.0"),
+            freezing.get_conv_transpose(tensors, "h_s.2"),
+            freezing.get_conv(tensors, "h_s.4"),
         )
         self.groups = [Group.read(tensors, k) for k in range(GROUPS)]
-        self.median = frozen.get_double(tensors, "prior.median")[:, None, None]
-        self.prior = frozen.get_tables(tensors, "prior")
-        self.gaussian = frozen.get_tables(tensors, "gaussian")
+        self.median = freezing.get_double(tensors, "prior.median")[:, None, None]
+        self.prior = freezing.get_tables(tensors, "prior")
+        self.gaussian = freezing.get_tables(tensors, "gaussian")
         self.thresholds = tensors["thresholds"]
         self.standardiser = Standardiser.for_channels(bands)
 
@@ -226,7 +226,7 @@ class Elic(Published):
             x = layers.pad_to_multiple(self.standardiser.forward(cube, geometry), PIXEL_MULTIPLE)
             y = layers.run_frames(self.g_a, x)
             z = layers.run_frames(self.h_a, y).to(torch.float64) - self.median
-            coder = stages.Quantiser()
+            coder = coders.Quantiser()
             y_hat = self._walk(coder, geometry, (y.to(torch.float64), z))
             state = {"stages": coder.stages, "y_hat": y_hat}
             out.append(Latents(geometry, rate, coder.symbols(), state))
@@ -234,7 +234,7 @@ class Elic(Published):
 
     def entropy_encode(self, latents: Sequence[Latents]) -> list[bytes]:
         """Code the symbols with the rows that their context gives."""
-        return [stages.encode(self._with_state(item).state["stages"]) for item in latents]
+        return [coders.encode(self._with_state(item).state["stages"]) for item in latents]
 
     def entropy_decode(
         self, payloads: Sequence[bytes], geometries: Sequence[Geometry], rates: Sequence[Rate]
@@ -243,7 +243,7 @@ class Elic(Published):
         out = []
         for payload, geometry, rate in zip(payloads, geometries, rates, strict=True):
             self.standardiser.check(geometry)
-            coder = stages.Reader(payload)
+            coder = coders.Reader(payload)
             state = {"y_hat": self._walk(coder, geometry), "stages": coder.stages}
             coder.finish()
             out.append(Latents(geometry, rate, coder.symbols(), state))
@@ -258,13 +258,13 @@ class Elic(Published):
     def _with_state(self, item: Latents) -> Latents:
         if "y_hat" in item.state:
             return item
-        coder = stages.Replay(item.symbols)
+        coder = coders.Replay(item.symbols)
         y_hat = self._walk(coder, item.geometry)
         state = {"stages": coder.stages, "y_hat": y_hat}
         return Latents(item.geometry, item.rate, item.symbols, state)
 
     def _walk(
-        self, coder: stages.Coder, geometry: Geometry, known: tuple[Tensor, Tensor] | None = None
+        self, coder: coders.Coder, geometry: Geometry, known: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """Visit every symbol in coding order; return y_hat, float64 [T, M, h, w]."""
         frames, _, height, width = geometry.shape
@@ -280,7 +280,7 @@ class Elic(Published):
         return torch.cat(out)
 
     def _side(
-        self, coder: stages.Coder, shape: tuple[int, int, int, int], z: Tensor | None
+        self, coder: coders.Coder, shape: tuple[int, int, int, int], z: Tensor | None
     ) -> Tensor:
         """Code the hyper-latents; return side parameters as rows [T, h w, 2 M]."""
         rows = torch.arange(shape[1]).reshape(1, -1, 1, 1).expand(shape)
@@ -292,7 +292,7 @@ class Elic(Published):
 
     def _groups(
         self,
-        coder: stages.Coder,
+        coder: coders.Coder,
         side: Tensor,
         shape: tuple[int, int, int, int],
         y: Tensor | None,

@@ -21,12 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tec_numcodecs import exact
 from tec_numcodecs.errors import WeightsError
 from tec_numcodecs.models.base import Geometry, Model, SynthesisKind
 from tec_numcodecs.models.terracodec import layers
 from tec_numcodecs.models.terracodec.devices import limited_threads
-from tec_numcodecs.models.terracodec.pixels import Standardiser
+from tec_numcodecs.models.terracodec.exact import layers as exact
+from tec_numcodecs.models.terracodec.standardize import Standardiser
 
 Transform = Callable[[Tensor], Tensor]
 

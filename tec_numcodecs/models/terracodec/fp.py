@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tec_numcodecs import rans
+from tec_numcodecs.entropy import rans
 from tec_numcodecs.models.base import Cube, Geometry, Latents, Rate
-from tec_numcodecs.models.terracodec import checkpoint, frozen, layers, stages
+from tec_numcodecs.models.terracodec import checkpoint, coders, freezing, layers
 from tec_numcodecs.models.terracodec.exact_synthesis import Published
-from tec_numcodecs.models.terracodec.pixels import Standardiser, to_symbols
+from tec_numcodecs.models.terracodec.standardize import Standardiser, to_symbols
 
 STRIDE = 16
 PRIOR = "entropy_bottleneck"
@@ -60,11 +60,11 @@ def layout(state: checkpoint.State) -> checkpoint.Layout:
     return out | checkpoint.factorised_layout(PRIOR, m)
 
 
-def freeze(state: checkpoint.State) -> frozen.Store:
+def freeze(state: checkpoint.State) -> freezing.Store:
     """Freeze a checked state dict."""
-    store: frozen.Store = {}
-    frozen.put_floats(store, state, {"g_a": "g_a", "g_s": "g_s"})
-    frozen.put_prior(store, state, PRIOR, PRIOR)
+    store: freezing.Store = {}
+    freezing.put_floats(store, state, {"g_a": "g_a", "g_s": "g_s"})
+    freezing.put_prior(store, state, PRIOR, PRIOR)
     return store
 
 
@@ -79,13 +79,13 @@ class FactorizedPrior(Published):
 
     name = "fp"
 
-    def __init__(self, tensors: frozen.Tensors) -> None:
+    def __init__(self, tensors: freezing.Tensors) -> None:
         bands, n, m = sizes(tensors)
         self.channels = m
-        self.g_a = frozen.load_module(analysis_transform(bands, n, m), tensors, "g_a")
-        self.g_s = frozen.load_module(synthesis_transform(bands, n, m), tensors, "g_s")
-        self.tables = frozen.get_tables(tensors, PRIOR)
-        self.median = frozen.get_double(tensors, f"{PRIOR}.median")[:, None, None]
+        self.g_a = freezing.load_module(analysis_transform(bands, n, m), tensors, "g_a")
+        self.g_s = freezing.load_module(synthesis_transform(bands, n, m), tensors, "g_s")
+        self.tables = freezing.get_tables(tensors, PRIOR)
+        self.median = freezing.get_double(tensors, f"{PRIOR}.median")[:, None, None]
         self.standardiser = Standardiser.for_channels(bands)
 
     def analysis(
@@ -114,7 +114,7 @@ class FactorizedPrior(Published):
         for payload, geometry, rate in zip(payloads, geometries, rates, strict=True):
             self.standardiser.check(geometry)
             symbols = rans.decode(payload, self._rows(geometry), self.tables)
-            stages.check_symbols(symbols)
+            coders.check_symbols(symbols)
             out.append(Latents(geometry, rate, symbols))
         return out
 

@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs.errors import WeightsError
-from tec_numcodecs.exact_tables import TAIL_BITS, TAIL_END, TAIL_GRID_BITS, digest, normal_tail
+from tec_numcodecs.models.terracodec.exact.tables import (
+    TAIL_BITS,
+    TAIL_END,
+    TAIL_GRID_BITS,
+    digest,
+    normal_tail,
+)
 
 PRECISION = 16  # bits of a probability
 TOTAL = 1 << PRECISION
@@ -40,7 +46,7 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RaggedTables:
-    """Rows of cumulative 16-bit frequencies, concatenated; see `tec_numcodecs.rans.Tables`."""
+    """Rows of cumulative 16-bit frequencies, concatenated; see `entropy.rans.Tables`."""
 
     cdf: NDArray[np.uint16]  # the start of every interval; a row's last one is its escape
     starts: NDArray[np.int64]  # (R + 1)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tec_numcodecs import exact
-from tec_numcodecs.models.terracodec import checkpoint, frozen, tables, transformer, windows
-from tec_numcodecs.models.terracodec.pixels import LATENT_LIMIT
+from tec_numcodecs.models.terracodec import checkpoint, freezing, tables, transformer, windows
+from tec_numcodecs.models.terracodec.exact import layers as exact
+from tec_numcodecs.models.terracodec.standardize import LATENT_LIMIT
 
 LATENT_SCALE = 35.0  # latents are divided by this before they are embedded
 
@@ -62,19 +62,19 @@ def _layer_count(state: checkpoint.State, prefix: str) -> int:
     return max((int(i) for i in found if i.isdigit()), default=-1) + 1
 
 
-def freeze(store: frozen.Store, state: checkpoint.State) -> None:
+def freeze(store: freezing.Store, state: checkpoint.State) -> None:
     """Freeze the entropy network of a checked state dict."""
-    frozen.put_floats(store, state, {"pad": _PAD, "zero": f"{_ENTROPY}.learned_zero.sym"})
-    frozen.put_floats(store, state, {p: f"{_ENTROPY}.{p}._pos" for p in _POSITIONS})
-    frozen.put_floats(store, state, {"norm": f"{_ENTROPY}.post_embedding_layernorm"})
-    frozen.put_exact(store, state, {e: f"{_ENTROPY}.{e}" for e in _EMBEDDINGS})
+    freezing.put_floats(store, state, {"pad": _PAD, "zero": f"{_ENTROPY}.learned_zero.sym"})
+    freezing.put_floats(store, state, {p: f"{_ENTROPY}.{p}._pos" for p in _POSITIONS})
+    freezing.put_floats(store, state, {"norm": f"{_ENTROPY}.post_embedding_layernorm"})
+    freezing.put_exact(store, state, {e: f"{_ENTROPY}.{e}" for e in _EMBEDDINGS})
     heads = {f"{h}.{i}": f"{_ENTROPY}.{h}.{i}" for h in _HEADS for i in (0, 2, 4)}
-    frozen.put_exact(store, state, heads)
+    freezing.put_exact(store, state, heads)
     for stack in _STACKS:
         prefix = f"{_ENTROPY}.{stack}.layers.encoder_layer_"
         for i in range(_layer_count(state, prefix)):
             transformer.freeze_layer(store, state, f"{stack}.{i}", f"{prefix}{i}")
-    frozen.put_tables(store, "gaussian", tables.tt_tables())
+    freezing.put_tables(store, "gaussian", tables.tt_tables())
     store["thresholds"] = torch.from_numpy(tables.tt_scale_thresholds().copy())
 
 
@@ -113,19 +113,19 @@ class TemporalContext:
         Whether tokens are regrouped as in FlexTEC.
     """
 
-    def __init__(self, tensors: frozen.Tensors, *, repacked: bool) -> None:
-        norm = frozen.get_norm(tensors, "norm")
-        encoder, decoder = (Embedding(frozen.get_linear(tensors, e), norm) for e in _EMBEDDINGS)
+    def __init__(self, tensors: freezing.Tensors, *, repacked: bool) -> None:
+        norm = freezing.get_norm(tensors, "norm")
+        encoder, decoder = (Embedding(freezing.get_linear(tensors, e), norm) for e in _EMBEDDINGS)
         self.embed_past, self.embed_token = encoder, decoder
         self.mean_head, self.scale_head = (
-            Head(tuple(frozen.get_linear(tensors, f"{h}.{i}") for i in (0, 2, 4))) for h in _HEADS
+            Head(tuple(freezing.get_linear(tensors, f"{h}.{i}") for i in (0, 2, 4))) for h in _HEADS
         )
         self.sep, self.joint, self.decoder = (transformer.read_stack(tensors, s) for s in _STACKS)
         self.sep_position, self.joint_position, self.position = (
-            frozen.get_double(tensors, p) for p in _POSITIONS
+            freezing.get_double(tensors, p) for p in _POSITIONS
         )
-        self.zero = frozen.get_double(tensors, "zero")
-        self.pad = frozen.get_double(tensors, "pad")
+        self.zero = freezing.get_double(tensors, "zero")
+        self.pad = freezing.get_double(tensors, "pad")
         self.thresholds = tensors["thresholds"]
         self.tokens = self.position.shape[1]
         self.cell = round(self.tokens**0.5)

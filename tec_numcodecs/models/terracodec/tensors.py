@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
 from tec_numcodecs.models.base import Geometry, Latents, Model, Rate
-from tec_numcodecs.models.terracodec import stages
-from tec_numcodecs.models.terracodec.pixels import Standardiser
-from tec_numcodecs.weights.registry import WeightsId
+from tec_numcodecs.models.terracodec import coders
+from tec_numcodecs.models.terracodec.standardize import Standardiser
+from tec_numcodecs.weights.local_store import WeightsId
 
 Payload = dict[str, Any]
 
@@ -206,7 +206,7 @@ class _TensorCodec(nn.Module):
             total += np.reshape(costs, (frames, -1)).sum(axis=1)
         return [float(bits) for bits in total]
 
-    def _stages(self, item: Latents) -> list[stages.Stage]:
+    def _stages(self, item: Latents) -> list[coders.Stage]:
         raise NotImplementedError
 
 
@@ -223,13 +223,13 @@ class ImageCodec(_TensorCodec):
     def _joined(self, cubes: list[Tensor]) -> Tensor:
         return torch.cat(cubes)
 
-    def _stages(self, item: Latents) -> list[stages.Stage]:
-        found: list[stages.Stage] | None = item.state.get("stages")
+    def _stages(self, item: Latents) -> list[coders.Stage]:
+        found: list[coders.Stage] | None = item.state.get("stages")
         if found is not None:
             return found
         channels: int = self._model.channels  # type: ignore[attr-defined]
         rows = np.repeat(np.arange(channels, dtype=np.int32), len(item.symbols) // channels)
-        return [stages.Stage(item.symbols, rows, self._model.tables)]  # type: ignore[attr-defined]
+        return [coders.Stage(item.symbols, rows, self._model.tables)]  # type: ignore[attr-defined]
 
 
 class SequenceCodec(_TensorCodec):
@@ -262,8 +262,8 @@ class SequenceCodec(_TensorCodec):
     def _joined(self, cubes: list[Tensor]) -> Tensor:
         return torch.stack(cubes)
 
-    def _stages(self, item: Latents) -> list[stages.Stage]:
-        found: list[stages.Stage] = item.state["pass"].stages
+    def _stages(self, item: Latents) -> list[coders.Stage]:
+        found: list[coders.Stage] = item.state["pass"].stages
         return found
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tec_numcodecs import exact
-from tec_numcodecs.models.terracodec import checkpoint, frozen
+from tec_numcodecs.models.terracodec import checkpoint, freezing
+from tec_numcodecs.models.terracodec.exact import layers
 
 HEADS = 16
 WINDOWS_TOGETHER = 8  # windows that go through a stack at once: bounds memory, not results
@@ -42,20 +42,20 @@ def layer_layout(prefix: str, width: int, hidden: int, tokens: int | None) -> ch
     return out
 
 
-def freeze_layer(store: frozen.Store, state: checkpoint.State, name: str, prefix: str) -> None:
+def freeze_layer(store: freezing.Store, state: checkpoint.State, name: str, prefix: str) -> None:
     """Freeze one published layer under a new name."""
     parts = [f"{a}.{p}" for a in _ATTENTIONS for p in _PROJECTIONS]
     parts += [f"{m}.{f}" for m in ("mlp1", "mlp2") for f in ("fc1", "fc2")]
-    frozen.put_exact(store, state, {f"{name}.{part}": f"{prefix}.{part}" for part in parts})
-    frozen.put_floats(store, state, {f"{name}.{n}": f"{prefix}.{n}" for n in _NORMS})
+    freezing.put_exact(store, state, {f"{name}.{part}": f"{prefix}.{part}" for part in parts})
+    freezing.put_floats(store, state, {f"{name}.{n}": f"{prefix}.{n}" for n in _NORMS})
 
 
 @dataclass(frozen=True)
 class Memory:
     """Keys and values of one attention."""
 
-    keys: exact.Operand
-    values: exact.Operand
+    keys: layers.Operand
+    values: layers.Operand
 
     def join(self, other: Memory) -> Memory:
         """Append tokens."""
@@ -66,25 +66,25 @@ class Memory:
 class Attention:
     """Multi-head attention with frozen projections."""
 
-    q: exact.Linear
-    k: exact.Linear
-    v: exact.Linear
-    proj: exact.Linear
+    q: layers.Linear
+    k: layers.Linear
+    v: layers.Linear
+    proj: layers.Linear
 
     @classmethod
-    def read(cls, tensors: frozen.Tensors, name: str) -> Attention:
+    def read(cls, tensors: freezing.Tensors, name: str) -> Attention:
         """Read the four projections of a frozen checkpoint."""
-        q, k, v, proj = (frozen.get_linear(tensors, f"{name}.{p}") for p in _PROJECTIONS)
+        q, k, v, proj = (freezing.get_linear(tensors, f"{name}.{p}") for p in _PROJECTIONS)
         return cls(q, k, v, proj)
 
     def remember(self, x: Tensor) -> Memory:
         """Turn tokens [W, n, d] into keys and values."""
         keys, values = _split_heads(self.k(x)), _split_heads(self.v(x))
-        return Memory(exact.Operand.of(keys), exact.Operand.of(values))
+        return Memory(layers.Operand.of(keys), layers.Operand.of(values))
 
     def look(self, x: Tensor, memory: Memory, hidden: Tensor | None = None) -> Tensor:
         """Let tokens [W, n, d] attend to a memory (of W windows, or of one for all)."""
-        out = exact.attention(_split_heads(self.q(x)), memory.keys, memory.values, hidden)
+        out = layers.attention(_split_heads(self.q(x)), memory.keys, memory.values, hidden)
         joined = out.transpose(1, 2).flatten(2)  # (W, n, d)
         return self.proj(joined)
 
@@ -99,36 +99,36 @@ def _split_heads(x: Tensor) -> Tensor:
 class Perceptron:
     """Linear, GELU, linear."""
 
-    first: exact.Linear
-    second: exact.Linear
+    first: layers.Linear
+    second: layers.Linear
 
     @classmethod
-    def read(cls, tensors: frozen.Tensors, name: str) -> Perceptron:
+    def read(cls, tensors: freezing.Tensors, name: str) -> Perceptron:
         """Read a frozen perceptron."""
         return cls(
-            frozen.get_linear(tensors, f"{name}.fc1"), frozen.get_linear(tensors, f"{name}.fc2")
+            freezing.get_linear(tensors, f"{name}.fc1"), freezing.get_linear(tensors, f"{name}.fc2")
         )
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map [W, n, d] to [W, n, d]."""
         rows = x.reshape(-1, x.shape[-1]).split(ROWS_TOGETHER)
-        return torch.cat([self.second(exact.gelu_(self.first(r))) for r in rows]).reshape(x.shape)
+        return torch.cat([self.second(layers.gelu_(self.first(r))) for r in rows]).reshape(x.shape)
 
 
 @dataclass(frozen=True)
 class Layer:
     """One pre-norm layer."""
 
-    norms: tuple[exact.LayerNorm, exact.LayerNorm, exact.LayerNorm, exact.LayerNorm]
+    norms: tuple[layers.LayerNorm, layers.LayerNorm, layers.LayerNorm, layers.LayerNorm]
     self_attention: Attention
     cross_attention: Attention
     mlp1: Perceptron
     mlp2: Perceptron
 
     @classmethod
-    def read(cls, tensors: frozen.Tensors, name: str) -> Layer:
+    def read(cls, tensors: freezing.Tensors, name: str) -> Layer:
         """Read a layer of a frozen checkpoint."""
-        a, b, c, d = (frozen.get_norm(tensors, f"{name}.{n}") for n in _NORMS)
+        a, b, c, d = (freezing.get_norm(tensors, f"{name}.{n}") for n in _NORMS)
         first, second = (Attention.read(tensors, f"{name}.{a}") for a in _ATTENTIONS)
         mlp1, mlp2 = (Perceptron.read(tensors, f"{name}.{m}") for m in ("mlp1", "mlp2"))
         return cls((a, b, c, d), first, second, mlp1, mlp2)
@@ -157,7 +157,7 @@ class Layer:
         return x + self.mlp2(norm2b(x)), past
 
 
-def read_stack(tensors: frozen.Tensors, name: str) -> list[Layer]:
+def read_stack(tensors: freezing.Tensors, name: str) -> list[Layer]:
     """Read all layers ``name.0``, ``name.1`` ... of a frozen checkpoint."""
     count = 0
     while f"{name}.{count}.norm1a.weight" in tensors:

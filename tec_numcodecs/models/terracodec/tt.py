@@ -21,14 +21,15 @@ from torch import Tensor, nn
 
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.models.base import Cube, Geometry, Latents, Rate
-from tec_numcodecs.models.terracodec import checkpoint, frozen, layers, stages, temporal, windows
+from tec_numcodecs.models.terracodec import checkpoint, freezing, layers, temporal, windows
+from tec_numcodecs.models.terracodec import coders as stages
 from tec_numcodecs.models.terracodec.exact_synthesis import (
     Published,
     Transform,
     exact_twin,
     run_exact,
 )
-from tec_numcodecs.models.terracodec.pixels import Standardiser, to_symbols
+from tec_numcodecs.models.terracodec.standardize import Standardiser, to_symbols
 
 STRIDE = 16
 GROUP = 16  # windows coded together: part of the format
@@ -59,11 +60,11 @@ def layout(state: checkpoint.State) -> checkpoint.Layout:
     return out | temporal.layout(state)
 
 
-def freeze(state: checkpoint.State) -> frozen.Store:
+def freeze(state: checkpoint.State) -> freezing.Store:
     """Freeze a checked state dict."""
-    store: frozen.Store = {}
+    store: freezing.Store = {}
     floats = {"g_a": _ANALYSIS, "g_s": _SYNTHESIS, "dequantiser": _DEQUANTISER}
-    frozen.put_floats(store, state, floats)
+    freezing.put_floats(store, state, floats)
     temporal.freeze(store, state)
     return store
 
@@ -90,15 +91,15 @@ class TemporalTransformer(Published):
     repacked = False
     _exact_dequantiser: Transform
 
-    def __init__(self, tensors: frozen.Tensors) -> None:
+    def __init__(self, tensors: freezing.Tensors) -> None:
         analysis, synthesis = _transforms(tensors, "g_a")
         first = checkpoint.require(tensors, "dequantiser.process_conv.0.weight", 4)
         dequantiser = layers.Dequantiser(first.shape[1], first.shape[0])
-        self.g_a = frozen.load_module(analysis, tensors, "g_a")
-        self.g_s = frozen.load_module(synthesis, tensors, "g_s")
-        self.dequantiser = frozen.load_module(dequantiser, tensors, "dequantiser")
+        self.g_a = freezing.load_module(analysis, tensors, "g_a")
+        self.g_s = freezing.load_module(synthesis, tensors, "g_s")
+        self.dequantiser = freezing.load_module(dequantiser, tensors, "dequantiser")
         self.context = temporal.TemporalContext(tensors, repacked=self.repacked)
-        self.tables = frozen.get_tables(tensors, "gaussian")
+        self.tables = freezing.get_tables(tensors, "gaussian")
         self.channels = first.shape[0]
         self.standardiser = Standardiser.for_channels(tensors["g_a.0.weight"].shape[1])
 

@@ -1,0 +1,1 @@
+"""Entropy coding: rANS over frozen CDF tables, variable-length integers, deflate."""

@@ -1,0 +1,1 @@
+"""Layer 3: integer networks that predict a coefficient from its neighborhood."""

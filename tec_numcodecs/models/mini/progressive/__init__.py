@@ -1,0 +1,1 @@
+"""Layer 4: bit planes in tokens, from coarse to fine."""

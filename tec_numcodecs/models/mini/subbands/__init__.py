@@ -1,0 +1,1 @@
+"""Layer 2: subbands in scan order, their magnitudes, their symbols."""

@@ -1,0 +1,1 @@
+"""Layer 1: wavelet and spectral transforms in integers, and the quantizer."""

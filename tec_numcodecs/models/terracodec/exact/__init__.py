@@ -1,0 +1,1 @@
+"""Layers whose results depend on integers only, whatever the machine and its threads."""

@@ -1,0 +1,5 @@
+"""Archives: written block by block with a journal, resumed, appended to, verified, copied."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,254 @@
+"""Add dates to an archive, so that a kill at any moment loses nothing and codes nothing twice.
+
+What is to be added is noted in the journal before anything else. Blocks are written behind the
+dates that the metadata show, then the coordinates, then the metadata: readers see the old archive
+until the very end. Dates that do not fill a block are kept in it without loss; when more arrive,
+the block is coded once, from the exact values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from zarr.core.sync import sync
+
+from tec_numcodecs.errors import InvalidInput
+from tec_xarray.archive.handle import Archive, finish, go, interrupted
+from tec_xarray.archive.matching import mark_like
+from tec_xarray.archive.template import stored_values
+from tec_xarray.cube.layout import cube_of
+from tec_xarray.execution.block import make_tail, tail_of
+from tec_xarray.execution.scheduler import How
+from tec_xarray.store.journal import Journal
+from tec_xarray.store.location import AnyArray, Place, block_shape, is_transaction
+
+_UNITS = {"seconds": "s", "microseconds": "us", "milliseconds": "ms", "nanoseconds": "ns"}
+
+
+def append(
+    data: xr.Dataset | xr.DataArray,
+    store: Any,
+    *,
+    group: str | None = None,
+    storage_options: dict[str, Any] | None = None,
+    retries: int = 2,
+    resources: Mapping[str, float] | None = None,
+    progress: bool | None = None,
+    **settings: Any,
+) -> xr.Dataset:
+    """Add dates to an archive.
+
+    Parameters
+    ----------
+    data : xarray.Dataset or xarray.DataArray
+        New dates of the same pixels, bands (in any order) and variables; later than all that are
+        there.
+    store, group, storage_options
+        The archive; best made with ``compress(..., appendable=True)``.
+    retries, resources, progress
+        As of `tec_xarray.compress`.
+    **settings
+        Of `tec_xarray.compress`: only what the data do not say themselves (`bands`, `variable`).
+
+    Returns
+    -------
+    xarray.Dataset
+        The archive, opened.
+
+    Raises
+    ------
+    InvalidInput
+        Dates that are there already or out of order, data that do not fit, or an archive whose
+        last block is coded with loss and not full. Nothing has been written then.
+    TecError
+        Blocks failed. The archive is as it was; the same call once more finishes the work.
+    """
+    how = How(retries, resources, progress)
+    place = Place.of(store, group, storage_options)
+    archive = Archive.open(place, "r+")
+    if archive.pending is not None:
+        _level(archive)
+    marked = mark_like(data, archive, settings)
+    cube = cube_of(marked)
+    dates = _labels(cube)
+    pending = archive.pending
+    if pending is not None:
+        if pending["dates"] != dates:
+            raise interrupted(archive)
+        first = int(pending["from"])
+    else:
+        first = archive.array.shape[0]
+        _check_new(cube, archive, first)
+        archive.check_complete()
+    stop = first + cube.shape[0]
+    values = _beside_dates(marked, archive)
+    block = block_shape(archive.array)
+    journal = Journal(place, mode="r+")
+    if pending is None:
+        _check_tail(archive, journal, first, block[0])
+        journal.note(append={"from": first, "to": stop, "dates": dates})
+    journal.grow(-(-stop // block[0]))
+    tail = f"tail_{first}"
+    if first % block[0]:
+        make_tail(archive.array, tail)
+    if is_transaction(place.store):
+        # It takes nothing behind the end, and shows nothing before the commit.
+        list(_grow(archive, marked, values, stop))
+    jobs = list(archive.jobs(stop, first, lossless_tail=True, tail=tail))
+    go(archive, marked, jobs, journal, how, origin=(first, 0, 0), label="append")
+    _commit(archive, marked, values, first, stop)
+    _remove(archive.array, tail)
+    finish(archive)
+    journal.note(append=None, appendable=True)
+    return archive.dataset()
+
+
+def _labels(cube: xr.DataArray) -> list[str]:
+    """Return dates as JSON can hold them."""
+    time = cube.dims[0]
+    if time not in cube.coords:
+        return [f"#{i}" for i in range(cube.shape[0])]
+    return [str(value) for value in cube[time].values]
+
+
+def _check_new(cube: xr.DataArray, archive: Archive, first: int) -> None:
+    """Refuse dates that are there, that are not in order, or that the stored units cannot hold."""
+    time = str(cube.dims[0])
+    if time not in cube.coords:
+        return
+    new = cube[time].values
+    label = archive.place.label
+    if not (new[1:] > new[:-1]).all():
+        raise InvalidInput(
+            f"dates that do not rise: {', '.join(_labels(cube)[:6])}",
+            allowed="each date once, in order",
+            fix="sort them with ds.sortby('time'), and merge duplicates (groupby solar day)",
+        )
+    there = _stored_times(archive, time)[:first]
+    twice = np.isin(new, there)  # whatever their units: catalogs have ms, xarray reads ns
+    if twice.any():
+        names = [str(date) for date in new[twice]]
+        raise InvalidInput(
+            f"dates that {label} has already: {', '.join(names[:3])}"
+            + (", ..." if len(names) > 3 else ""),
+            allowed=f"dates after {there.max()}",
+            fix="leave them out: ds.sel(time=~ds.time.isin(archive.time))",
+        )
+    if len(there) and new[0] <= there.max():
+        raise InvalidInput(
+            f"date {new[0]}, before the last one of {label}",
+            allowed=f"dates after {there.max()}",
+            fix="an archive grows at its end: write older dates to another one",
+        )
+
+
+def _check_units(new: Any, array: AnyArray) -> None:
+    """Refuse times that would be rounded: units are fixed when an archive is made."""
+    if new is None:
+        return
+    unit = str(array.attrs.get("units", "")).partition(" ")[0]
+    code = _UNITS.get(unit)
+    if code is None or (new != new.astype(f"datetime64[{code}]")).any():
+        raise InvalidInput(
+            f"times that cannot be stored exactly in {unit or 'the units there'}",
+            allowed=f"times in whole {unit}, as the archive was made",
+            fix="round them: ds.assign_coords(time=ds.time.dt.round('s'))",
+        )
+
+
+def _stored_times(archive: Archive, time: str) -> Any:
+    """Read the dates alone: in the middle of an append the rest may not fit together."""
+    place = archive.place
+    others = [name for name in place.open().array_keys() if name != time]
+    stored = xr.open_zarr(
+        place.store,
+        group=place.group,
+        chunks=None,
+        consolidated=False,
+        drop_variables=others,
+        storage_options=place.storage_options,
+    )
+    return stored[time].values
+
+
+def _check_tail(archive: Archive, journal: Journal, first: int, room: int) -> None:
+    """Refuse to add to a block that is coded with loss: its dates would be coded once more."""
+    if first % room == 0:
+        return
+    last = journal.states()[first // room]
+    if not last[..., 1].all():
+        raise InvalidInput(
+            f"the last {first % room} of {first} dates of {archive.place.label} are coded with "
+            f"loss, in blocks for {room}",
+            allowed=f"whole blocks of {room} dates, or an appendable archive",
+            fix="make it with compress(..., appendable=True), so that dates wait without loss "
+            "until a block is full",
+        )
+
+
+def _level(archive: Archive) -> None:
+    """Finish what a kill has interrupted between the first and the last change of a length."""
+    time, pending = str(archive.notes["dimensions"][0]), archive.pending or {}
+    found = []
+    for _, array in archive.place.open(mode="r+").arrays():
+        names: Any = getattr(array.metadata, "dimension_names", None)
+        names = names or array.attrs.get("_ARRAY_DIMENSIONS") or ()
+        if time in names:
+            found.append((array, list(names).index(time)))
+    if any(array.shape[axis] == pending["to"] for array, axis in found):
+        for array, axis in found:
+            shape = [pending["to"] if i == axis else n for i, n in enumerate(array.shape)]
+            array.resize(tuple(shape))
+
+
+def _beside_dates(marked: xr.Dataset, archive: Archive) -> dict[str, Any]:
+    """Return the values, as they are stored, of what belongs to dates: coordinates and the like.
+
+    Raises
+    ------
+    InvalidInput
+        They cannot be stored as those that are there.
+    """
+    time = str(cube_of(marked).dims[0])
+    found = {}
+    for name, variable in marked.variables.items():
+        if time in variable.dims and name != archive.variable:
+            array = archive.place.array(str(name))
+            _check_units(variable.values if variable.dtype.kind == "M" else None, array)
+            values = stored_values(variable, str(name), array)
+            if name not in archive.notes["beside"]:
+                found[str(name)] = np.asarray(values)
+    return found
+
+
+def _commit(
+    archive: Archive, marked: xr.Dataset, values: Mapping[str, Any], first: int, stop: int
+) -> None:
+    """Make new dates visible, the coordinates first and the cube last. Can be repeated."""
+    for name, array, axis in _grow(archive, marked, values, stop):
+        if name in values:
+            array[(slice(None),) * axis + (slice(first, stop),)] = values[name]
+
+
+def _grow(
+    archive: Archive, marked: xr.Dataset, values: Mapping[str, Any], stop: int
+) -> Iterator[tuple[str, AnyArray, int]]:
+    """Change the length of everything that belongs to dates; yields each, and its axis of time."""
+    time = str(cube_of(marked).dims[0])
+    for name in [*values, *archive.notes["beside"], archive.variable]:
+        if time not in marked[name].dims:
+            continue
+        axis = marked.variables[name].dims.index(time)
+        array = archive.place.array(name, "r+")
+        if array.shape[axis] < stop:
+            array.resize(tuple(stop if i == axis else n for i, n in enumerate(array.shape)))
+        yield name, array, axis
+
+
+def _remove(array: AnyArray, tail: str) -> None:
+    """Remove copies of a tail; the block that replaced it is written and noted."""
+    place = tail_of(array, tail).store_path
+    sync(place.store.delete_dir(place.path))

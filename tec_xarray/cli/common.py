@@ -1,0 +1,196 @@
+"""What the commands share: opening data, a cluster for the time of a command, errors, tables."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+from tec_numcodecs.errors import InvalidInput, TecError
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+_RASTERS = (".tif", ".tiff", ".vrt", ".jp2")
+_NETCDF = (".nc", ".nc4", ".h5", ".hdf5")
+
+
+def speak(text: str) -> None:
+    """Say something to a person: on standard error, so that standard output is for results."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def show(found: Any, *, as_json: bool, text: str | Table) -> None:
+    """Print a result on standard output."""
+    if as_json:
+        print(json.dumps(found, allow_nan=False))
+    else:
+        Console(highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+@contextlib.contextmanager
+def manners(resume: str | None = None) -> Iterator[None]:
+    """Turn what goes wrong into a sentence and an exit code.
+
+    1: something failed; 2: what was asked for cannot be done; 130: interrupted.
+    """
+    try:
+        yield
+    except InvalidInput as error:
+        speak(f"tec: {error}")
+        raise typer.Exit(EXIT_USAGE) from error
+    except (TecError, OSError, ImportError) as error:
+        speak(f"tec: {error}")
+        raise typer.Exit(EXIT_FAILED) from error
+    except KeyboardInterrupt as error:
+        hint = f"; what is written stays, finish it with: {resume}" if resume else ""
+        speak(f"tec: interrupted{hint}")
+        raise typer.Exit(EXIT_INTERRUPTED) from error
+
+
+@contextlib.contextmanager
+def cluster(workers: int | None, scheduler: str | None) -> Iterator[None]:
+    """Start a local cluster, or go to one that is there, for the time of a command."""
+    if workers is None and scheduler is None:
+        yield
+        return
+    if scheduler is None:
+        from tec_xarray.execution.cluster import workers as start
+
+        with start(workers or 1):
+            yield
+        return
+    if workers is not None:
+        raise InvalidInput("both --workers and --scheduler", allowed="one of them")
+    from distributed import Client
+
+    with Client(scheduler):  # type: ignore[no-untyped-call]
+        yield
+
+
+def open_input(source: str) -> xr.Dataset | xr.DataArray:
+    """Open a Zarr store, a NetCDF file or a raster lazily, with its numbers as they are stored.
+
+    Raises
+    ------
+    InvalidInput
+        It is none of these, or not there.
+    """
+    remote = "://" in source
+    if not remote and not Path(source).exists():
+        raise InvalidInput(f"{source}: no such file or directory")
+    suffix = Path(source.rstrip("/")).suffix.lower()
+    try:
+        if suffix in _RASTERS:
+            import rioxarray
+
+            opened = rioxarray.open_rasterio(source, chunks={"x": 2048, "y": 2048})
+            if isinstance(opened, list):
+                raise InvalidInput(f"{source} has subdatasets", fix="name one of them")
+            return opened
+        if suffix in _NETCDF:
+            return xr.open_dataset(source, chunks={}, mask_and_scale=False)
+        if suffix == ".zip":
+            import zarr.storage
+
+            zipped = zarr.storage.ZipStore(source, mode="r")
+            return xr.open_zarr(zipped, chunks={}, mask_and_scale=False)
+        return xr.open_zarr(source, chunks={}, mask_and_scale=False)
+    except TecError:
+        raise
+    except (FileNotFoundError, ValueError) as error:
+        raise InvalidInput(
+            f"{source} cannot be opened: {error}",
+            allowed="a Zarr store, a NetCDF file, or a raster that GDAL reads",
+        ) from error
+
+
+@contextlib.contextmanager
+def new_file(path: str) -> Iterator[None]:
+    """Refuse a file that is there; remove a new one that was not finished."""
+    if Path(path).exists():
+        raise InvalidInput(f"{path} is there already", allowed="a new file")
+    try:
+        yield
+    except BaseException:
+        Path(path).unlink(missing_ok=True)
+        raise
+
+
+def given(**settings: Any) -> dict[str, Any]:
+    """Return the settings that were given."""
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def band_list(bands: str | None) -> list[str] | None:
+    """Split B02,B03,B04."""
+    return None if bands is None else [band.strip() for band in bands.split(",") if band.strip()]
+
+
+def table_of(found: Mapping[str, Any]) -> str:
+    """Write what `tec_xarray.info` found as lines for people."""
+    codec = found["codec"]
+    weights = codec.get("weights", {})
+    keys = ("lam", "psnr", "bpppb", "quality", "max_error")
+    rate = "  ".join(f"{k} {_plain(codec[k])}" for k in keys if codec.get(k) is not None)
+    dates = found["dates"]
+    span = f": {dates[0]} ... {dates[-1]}" if dates else ""
+    rows = [
+        ("cube", f"{found['variable']} {tuple(found['shape'])} {found['dtype']}"),
+        ("bands", ", ".join(found["bands"])),
+        ("dates", f"{found['shape'][0]}{span}"),
+        ("beside", ", ".join(found["beside"]) or "-"),
+        ("codec", f"{codec.get('model')}  {rate}  {codec.get('sensor')}"),
+        ("weights", f"{weights.get('id')}  sha256 {weights.get('sha256')}"),
+        ("chunks", f"{tuple(found['chunks'])}, shards {_shape(found['shards'])}"),
+        ("format", f"Zarr {found['zarr_format']}"),
+        ("size", f"{found['stored_bytes']:,} bytes, {_number(found['ratio'], 1)} times smaller"),
+    ]  # fmt: skip
+    if found["journal"]:
+        rows += _rows_of_journal(found)
+    lines = [f"{name:<9}{text}" for name, text in [("store", found["store"]), *rows]]
+    if found["journal"]:
+        lines.append(f"{'band':<9}{'RMSE DN':>9}{'PSNR dB':>9}{'max DN':>9}")
+        for band, e in found["errors"].items():
+            values = (_number(e["rmse"], 2), _number(e["psnr"], 2), _number(e["max_error"], 1))
+            lines.append(f"{band:<9}" + "".join(f"{v:>9}" for v in values))
+    return "\n".join(lines)
+
+
+def _rows_of_journal(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    missing, waiting = found["blocks_missing"], found["dates_waiting"]
+    state = "complete" if not missing else f"{missing} MISSING: finish it with --resume"
+    rows = [
+        ("blocks", f"{found['blocks']}, {state}"),
+        ("quality", f"{_number(found['psnr'], 2)} dB over all bands and dates"),
+    ]
+    if waiting:
+        rows.append(("waiting", f"the last {waiting} dates, without loss, for more of them"))
+    if found["interrupted_append"]:
+        rows.append(("append", f"INTERRUPTED, of {', '.join(found['interrupted_append'])}"))
+    return rows
+
+
+def _plain(value: Any) -> str:
+    """Write a setting: a number, or one for each band."""
+    return ", ".join(f"{v:g}" for v in value) if isinstance(value, list) else f"{value:g}"
+
+
+def _shape(shape: list[int] | None) -> str:
+    return "none" if shape is None else str(tuple(shape))
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def terminal() -> bool:
+    """Tell whether a person is looking."""
+    return sys.stderr.isatty()

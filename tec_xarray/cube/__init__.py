@@ -1,0 +1,1 @@
+"""What a cube is: bands, axes, units, CRS, chunks. Knows nothing of stores."""

@@ -1,0 +1,1 @@
+"""Blocks on threads, processes or Dask workers."""

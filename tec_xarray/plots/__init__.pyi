@@ -1,0 +1,9 @@
+from .accessor import COMPOSITES as COMPOSITES
+from .accessor import Plots as Plots
+from .accessor import chunk_bytes as chunk_bytes
+from .accessor import error_maps as error_maps
+from .accessor import histogram as histogram
+from .accessor import rate_distortion as rate_distortion
+from .accessor import rgb as rgb
+from .accessor import side_by_side as side_by_side
+from .accessor import time_series as time_series

@@ -1,0 +1,109 @@
+"""What a cube takes in its store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from tec_numcodecs.errors import InvalidInput
+from tec_xarray.store.location import Place, label_of
+from tec_xarray.store.reading import configuration
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One array as it is stored.
+
+    Attributes
+    ----------
+    bytes, other_bytes : int
+        Of the array with its metadata and shard indices, and of all else in its group.
+    dtype : numpy.dtype
+        Of the values stored; xarray may give others (mask_and_scale).
+    chunks : tuple of int
+        The shape of what is coded at once.
+    codec : dict
+        The configuration of our codec; empty if the array does not have it.
+    """
+
+    bytes: int
+    other_bytes: int
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...]
+    codec: dict[str, Any]
+
+
+def find_stored(
+    data: xr.Dataset,
+    cube: xr.DataArray,
+    *,
+    store: Any,
+    group: str | None,
+    storage_options: dict[str, Any] | None,
+) -> Stored:
+    """Look up the array behind a variable that was opened from a store.
+
+    Raises
+    ------
+    InvalidInput
+        The store is not known, cannot be opened or does not have that array.
+    """
+    root, array = find_array(
+        data, cube, store=store, group=group, storage_options=storage_options
+    )
+    own = array.nbytes_stored()
+    everything = _tree_bytes(root)
+    return Stored(
+        bytes=own,
+        other_bytes=everything - own,
+        dtype=np.dtype(array.dtype),
+        chunks=tuple(array.chunks),
+        codec=configuration(array),
+    )
+
+
+def find_array(
+    data: xr.Dataset,
+    cube: xr.DataArray,
+    *,
+    store: Any,
+    group: str | None,
+    storage_options: dict[str, Any] | None,
+) -> tuple[zarr.Group, zarr.Array[Any]]:
+    """Open the group and the array behind a variable; as `find_stored`."""
+    place = store if store is not None else data.encoding.get("tec_store")
+    place = data.encoding.get("source") if place is None else place
+    if place is None:
+        raise InvalidInput(
+            "the data do not say which store they come from",
+            allowed="a dataset opened from a store",
+            fix="write it first: ds.tec.compress(store=...), or pass store= with what you opened",
+        )
+    path = group if group is not None else data.encoding.get("tec_group")
+    try:
+        root = Place.of(place, path, storage_options).open()
+        array = root[str(cube.name)]
+    except KeyError as error:
+        raise InvalidInput(
+            f"no array {cube.name!r} in {label_of(place)}",
+            allowed="the store that the data were opened from",
+            fix="pass store= and group= as you opened it"
+        ) from error
+    if not isinstance(array, zarr.Array) or array.shape != cube.shape:
+        raise InvalidInput(
+            f"{cube.name!r} has shape {cube.shape}, but another in {label_of(place)}",
+            allowed="the whole array, as it was opened",
+            fix="report on the whole cube, or compress the part to a store of its own",
+        )
+    return root, array
+
+
+def _tree_bytes(group: zarr.Group) -> int:
+    """Return the size of everything under a group."""
+    from zarr.core.sync import sync
+
+    return int(sync(group.store.getsize_prefix(group.path)))

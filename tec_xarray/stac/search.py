@@ -1,0 +1,302 @@
+"""From a catalog, or whatever holds items, to a list of items that are what was asked for.
+
+Servers are not trusted to filter: some ignore what they do not know, and answer with everything.
+What was asked is asked of the items once more.
+"""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self, TypeAlias
+
+import pystac
+import pystac.utils
+import pystac_client
+import pystac_client.exceptions
+import requests
+import shapely.errors
+import shapely.geometry
+
+from tec_numcodecs.arguments import mapping, number, sequence, shown, text, whole
+from tec_numcodecs.errors import InvalidInput
+from tec_xarray.stac.errors import CatalogWarning, SourceError, listed
+
+Query: TypeAlias = Mapping[str, Mapping[str, Any]]
+
+_EXAMPLE = "{'eo:cloud_cover': {'lt': 40}}"
+_NOT_STAC = (pystac.STACError, pystac.STACTypeError, KeyError, TypeError, ValueError)
+_TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "eq": operator.eq,
+    "neq": operator.ne,
+    "lt": operator.lt,
+    "lte": operator.le,
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "in": lambda value, allowed: value in allowed,
+    "startsWith": lambda value, start: str(value).startswith(start),
+    "endsWith": lambda value, end: str(value).endswith(end),
+    "contains": lambda value, part: part in value,
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to search for; None means anything. See `tec_xarray.open_stac`."""
+
+    collection: str | None
+    bbox: tuple[float, float, float, float] | None
+    geometry: Any
+    datetime: Any
+    query: Query | None
+    max_items: int | None
+
+    @classmethod
+    def of(
+        cls,
+        collection: object,
+        bbox: object,
+        geometry: Any,
+        datetime: Any,
+        query: object,
+        max_items: object,
+    ) -> Self:
+        """Check the types of what a caller passed.
+
+        Raises
+        ------
+        InvalidInput
+            One of them is something else.
+        """
+        if collection is not None:
+            text("collection", collection, "sentinel-2-l2a")
+        box = None
+        if bbox is not None:
+            corners = sequence("bbox", bbox, "four numbers", "(11.0, 46.4, 11.1, 46.5)")
+            box = tuple(number("bbox", corner) for corner in corners)
+        if query is not None:
+            asked = mapping("query", query, _EXAMPLE)
+            query = {k: mapping(f"query[{k!r}]", v, "{'lt': 40}") for k, v in asked.items()}
+        most = None if max_items is None else whole("max_items", max_items, 1)
+        return cls(collection, box, geometry, datetime, query, most)  # type: ignore[arg-type]
+
+    def area(self) -> Any:
+        """Return the area in longitude and latitude as a shape, None for anywhere."""
+        if self.geometry is not None:
+            return shapely.geometry.shape(self.geometry)
+        return shapely.geometry.box(*self.bbox) if self.bbox is not None else None
+
+
+def find_items(source: Any, wanted: Wanted, *, timeout: float) -> list[pystac.Item]:
+    """Return items in order of time and name, each once.
+
+    Raises
+    ------
+    InvalidInput
+        Nothing was found, or `source` holds no items.
+    SourceError
+        The catalog cannot be reached, or answers with an error.
+    """
+    _check(wanted)
+    if isinstance(source, (str, pystac_client.Client)):
+        found: Iterable[pystac.Item] = _search(source, wanted, timeout)
+        where = str(source)
+    else:
+        found, where = _items(source), f"{type(source).__name__} of items"
+    kept: dict[tuple[str | None, str], pystac.Item] = {}
+    seen = 0
+    # Page by page: a catalog may have millions of items, and max_items be 5.
+    for item in found:
+        seen += 1
+        if _matches(item, wanted):
+            kept.setdefault((item.collection_id, item.id), item)
+            if len(kept) == wanted.max_items:
+                break
+    items = sorted(kept.values(), key=lambda item: (when_taken(item), item.id))
+    if not items:
+        raise InvalidInput(
+            f"no items in {where} for {_asked(wanted)} ({seen} before filtering)",
+            allowed="a search that finds something",
+            fix="widen it; see the catalog's collections and dates",
+        )
+    return items
+
+
+def _check(wanted: Wanted) -> None:
+    if wanted.bbox is not None and wanted.geometry is not None:
+        raise InvalidInput("bbox and geometry", allowed="one of them")
+    box = wanted.bbox
+    if box is not None and not _is_box(*box):
+        raise InvalidInput(
+            f"bbox = {box}",
+            allowed="(west, south, east, north) in degrees, west < east, south < north",
+            fix="a box across the antimeridian needs two calls",
+        )
+    try:
+        wanted.area()
+    except (shapely.errors.ShapelyError, AttributeError, TypeError, ValueError, KeyError) as error:
+        raise InvalidInput(
+            f"geometry = {shown(wanted.geometry)}",
+            allowed="GeoJSON or a shapely geometry, in longitude and latitude",
+        ) from error
+    try:
+        if wanted.datetime is not None and _interval(wanted.datetime) in ("", ".."):
+            raise ValueError("names no time")  # noqa: TRY301 (said in our words below)
+    except Exception as error:  # pystac-client raises nothing more precise
+        raise InvalidInput(
+            f"datetime = {shown(wanted.datetime)}",
+            allowed="'2023-06', '2023-03/2023-10', '2023-06-01/..', or datetime objects",
+        ) from error
+    tests = {test for tests in (wanted.query or {}).values() for test in tests}
+    if tests - set(_TESTS):
+        raise InvalidInput(
+            f"query with {', '.join(sorted(tests - set(_TESTS)))}",
+            allowed=", ".join(_TESTS),
+            fix=f"for example query={_EXAMPLE}",
+        )
+
+
+def _is_box(*corners: float) -> bool:
+    """Whether these are four numbers of degrees that enclose something."""
+    if len(corners) != 4:  # the type says four, the caller may not have
+        return False
+    west, south, east, north = corners
+    return -360 <= west < east <= 360 and -90 <= south < north <= 90
+
+
+def _search(
+    source: str | pystac_client.Client, wanted: Wanted, timeout: float
+) -> Iterator[pystac.Item]:
+    """Ask a STAC API, and go on asking for pages while items are taken."""
+    try:
+        client = (
+            pystac_client.Client.open(source, timeout=timeout)
+            if isinstance(source, str)
+            else source
+        )
+        if not client.conforms_to("ITEM_SEARCH"):
+            raise InvalidInput(
+                f"{source!s:.200} is a catalog without search",
+                allowed="a STAC API, or items",
+                fix="pass the items: open_stac(list(catalog.get_items(recursive=True)), ...)",
+            )
+        query = dict(wanted.query) if wanted.query else None
+        if query and not client.conforms_to("QUERY"):
+            warnings.warn(
+                f"{source!s:.200} does not know `query`: it is asked for all items, which are "
+                "filtered here",
+                CatalogWarning,
+                stacklevel=4,
+            )
+            query = None
+        search = client.search(
+            collections=None if wanted.collection is None else [wanted.collection],
+            bbox=wanted.bbox,
+            intersects=wanted.geometry,
+            datetime=wanted.datetime,
+            query=query,
+            limit=100,
+        )
+        # Only the client knows how many are left after its own filter: no max_items here.
+        yield from search.items()
+    except (
+        pystac_client.exceptions.APIError,
+        pystac.STACError,
+        pystac.STACTypeError,
+        requests.RequestException,
+        OSError,
+    ) as error:
+        raise SourceError(
+            f"{source!s:.200}: {type(error).__name__}: {error!s:.500}",
+            allowed="a STAC API that answers",
+            fix="check the address and the search, or try again later",
+        ) from error
+
+
+def _items(source: Any) -> list[pystac.Item]:
+    """Take items out of what may hold them."""
+    if isinstance(source, pystac_client.ItemSearch):
+        return list(source.items())
+    if isinstance(source, pystac.Item):
+        return [source]
+    if isinstance(source, Mapping):
+        whole_collection = source.get("type") == "FeatureCollection"
+        source = source.get("features") if whole_collection else [source]
+    if not isinstance(source, Iterable) or getattr(source, "ndim", 1) == 0:
+        raise InvalidInput(
+            f"{type(source).__name__}", allowed="the URL of a STAC API, or items", fix="pass a list"
+        )
+    found = []
+    for item in source:
+        if isinstance(item, Mapping) and item.get("type") == "Feature":
+            # from_dict migrates old STAC versions; a copy, as the caller's must not change.
+            try:
+                found.append(pystac.Item.from_dict(dict(item), preserve_dict=True))
+            except _NOT_STAC as error:
+                raise InvalidInput(
+                    f"item {item.get('id')!r}: {error}", allowed="STAC items"
+                ) from error
+        elif isinstance(item, pystac.Item):
+            found.append(item)
+        else:
+            raise InvalidInput(f"{item!r:.80}", allowed="pystac items, or their dictionaries")
+    return found
+
+
+def _matches(item: pystac.Item, wanted: Wanted) -> bool:
+    """Tell whether an item is what was asked for, whoever has checked that before."""
+    if wanted.collection is not None and item.collection_id not in (None, wanted.collection):
+        return False
+    area = wanted.area()
+    here = None if item.geometry is None else shapely.geometry.shape(item.geometry)
+    if area is not None and here is not None and not area.intersects(here):
+        return False
+    for name, tests in (wanted.query or {}).items():
+        value = item.properties.get(name)
+        if value is None or not all(_holds(name, value, *test) for test in tests.items()):
+            return False
+    return _in_time(item, wanted.datetime)
+
+
+def _holds(name: str, value: Any, test: str, wanted: Any) -> bool:
+    """Tell whether a property of an item passes a test."""
+    try:
+        return bool(_TESTS[test](value, wanted))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"query[{name!r}] = {{{test!r}: {shown(wanted)}}}, where items have {shown(value)}",
+            allowed="what can be compared with it",
+            fix=f"for example query={_EXAMPLE}",
+        ) from error
+
+
+def _in_time(item: pystac.Item, when: Any) -> bool:
+    if when is None:
+        return True
+    start, _, end = _interval(when).partition("/")
+    taken = when_taken(item)
+    after = start in ("", "..") or pystac.utils.str_to_datetime(start) <= taken
+    if not end:
+        return taken == pystac.utils.str_to_datetime(start)
+    return after and (end == ".." or taken <= pystac.utils.str_to_datetime(end))
+
+
+def _interval(when: Any) -> str:
+    """Return a time or an interval as it is sent to servers, ``""`` for None."""
+    parameters = pystac_client.ItemSearch("", datetime=when).get_parameters()
+    return str(parameters.get("datetime", ""))
+
+
+def when_taken(item: pystac.Item) -> Any:
+    """Return when an item was taken, with time zone."""
+    taken = item.datetime or item.common_metadata.start_datetime
+    if taken is None:
+        raise InvalidInput(f"item {item.id!r} has no date", allowed="items with datetime")
+    return pystac.utils.str_to_datetime(pystac.utils.datetime_to_str(taken))
+
+
+def _asked(wanted: Wanted) -> str:
+    given = {k: v for k, v in vars(wanted).items() if v is not None}
+    return listed([f"{name} = {value!r:.80}" for name, value in given.items()]) or "anything"

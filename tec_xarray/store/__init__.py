@@ -1,0 +1,1 @@
+"""Where arrays lie: locations, objects, metadata, journal, reading."""

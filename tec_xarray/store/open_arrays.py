@@ -1,0 +1,64 @@
+"""The arrays of an archive, opened once for each run in each process.
+
+Opening an array takes a dozen requests of an object store, and a block would open four of them.
+What an array's metadata say does not change in a run, so they are read once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import zarr
+
+from tec_numcodecs.errors import InvalidInput
+from tec_xarray.store.journal import JOURNAL, Journal
+from tec_xarray.store.location import AnyArray, Place
+
+_MOST = 2  # runs that a process remembers
+
+_lock = threading.Lock()
+_known: OrderedDict[tuple[str, str], Handles] = OrderedDict()
+
+
+class Handles:
+    """A group, its journal and its arrays, open.
+
+    Parameters
+    ----------
+    place : Place
+    mode : str
+        ``"r"`` or ``"r+"``.
+    """
+
+    def __init__(self, place: Place, mode: Any) -> None:
+        self._place, self._group = place, place.open(mode=mode)
+        self._arrays: dict[str, AnyArray] = {}
+        found = self._group.get(JOURNAL)
+        self.journal = Journal(place, group=found) if found is not None else None
+
+    @classmethod
+    def of(cls, place: Place, run: str, mode: Any) -> Handles:
+        """Return those of a run, which has a name of its own; without one, new ones."""
+        with _lock:
+            found = _known.get((run, mode))
+            if found is None:
+                found = cls(place, mode)
+                if run:
+                    _known[run, mode] = found
+                    while len(_known) > _MOST:
+                        _known.popitem(last=False)
+            return found
+
+    def array(self, name: str) -> AnyArray:
+        """Return an array of the group."""
+        if name not in self._arrays:
+            found = self._group.get(name)
+            if not isinstance(found, zarr.Array):
+                raise InvalidInput(
+                    f"no array {name!r} in {self._place.label}",
+                    allowed=", ".join(sorted(self._group.array_keys())),
+                )
+            self._arrays[name] = found
+        return self._arrays[name]

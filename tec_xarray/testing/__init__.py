@@ -1,0 +1,1 @@
+"""A STAC catalog on this machine, for demos, notebooks and tests."""
