@@ -289,7 +289,9 @@ def test_attention_at_once_equals_token_by_token() -> None:
 def test_attention_is_the_rule() -> None:
     q, k, v = (seeded(1, 1, 6, 4, seed=s, spread=2.0) for s in range(3))
     hidden = np.triu(np.ones((6, 6), bool), 2)
-    found = layers.attention(q, layers.Operand.of(k), layers.Operand.of(v), torch.from_numpy(hidden))
+    found = layers.attention(
+        q, layers.Operand.of(k), layers.Operand.of(v), torch.from_numpy(hidden)
+    )
     expected = reference.attention(*(t[0, 0].numpy() for t in (q, k, v)), hidden)
     assert np.array_equal(found[0, 0].numpy(), expected)
     plain = torch.nn.functional.scaled_dot_product_attention(

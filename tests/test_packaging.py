@@ -23,8 +23,19 @@ ENTRY_POINTS = {
     "numcodecs.codecs": "tec_numcodecs.codec:TecCodec",
     "zarr.codecs": "tec_numcodecs.zarr3:TecSerializer",
 }
-HEAVY = ("torch", "tec_xarray", "xarray", "dask", "distributed", "pandas", "scipy", "matplotlib",
-         "rioxarray", "safetensors.torch", "huggingface_hub")
+HEAVY = (
+    "torch",
+    "tec_xarray",
+    "xarray",
+    "dask",
+    "distributed",
+    "pandas",
+    "scipy",
+    "matplotlib",
+    "rioxarray",
+    "safetensors.torch",
+    "huggingface_hub",
+)
 
 
 def _needs(module: str) -> None:
@@ -38,7 +49,11 @@ def _python(code: str) -> str:
     """Run code in a fresh interpreter, from elsewhere, so that only what is installed counts."""
     done = subprocess.run(
         [sys.executable, "-c", code],
-        capture_output=True, text=True, timeout=120, cwd=Path(sys.prefix), check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=Path(sys.prefix),
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -59,9 +74,7 @@ def test_entry_points_are_declared_installed_and_load(group: str) -> None:
 def test_entry_points_import_nothing_heavy(target: str) -> None:
     module = target.partition(":")[0]
     _needs(module)
-    loaded = json.loads(
-        _python(f"import {module}, sys, json; print(json.dumps([*sys.modules]))")
-    )
+    loaded = json.loads(_python(f"import {module}, sys, json; print(json.dumps([*sys.modules]))"))
     assert module in loaded
     assert sorted(set(HEAVY) & set(loaded)) == []
 
@@ -143,9 +156,20 @@ def _build_wheel(folder: Path, compiler: str | None) -> Path:
     if compiler is not None:
         environment["CC"] = compiler
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder / "wheel",
-         folder / "source"],
-        check=True, env=environment, timeout=600,
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "-w",
+            folder / "wheel",
+            folder / "source",
+        ],
+        check=True,
+        env=environment,
+        timeout=600,
     )
     (wheel,) = (folder / "wheel").glob("*.whl")
     return wheel
@@ -163,9 +187,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.slow
 def test_wheel_holds_everything_and_nothing_else(wheels: dict[str, Path]) -> None:
     names = zipfile.ZipFile(wheels["native"]).namelist()
-    expected = {
-        name for name in _tracked("tec_numcodecs", "tec_xarray") if "/_csrc/" not in name
-    }
+    expected = {name for name in _tracked("tec_numcodecs", "tec_xarray") if "/_csrc/" not in name}
     packed = {name for name in names if ".dist-info/" not in name and "/_native." not in name}
     assert packed == expected
     assert any(name.endswith("licenses/LICENSE") for name in names)

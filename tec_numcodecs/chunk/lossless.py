@@ -29,9 +29,7 @@ def encode(array: NDArray[Any]) -> bytes:
     return min(coded.values(), key=len)
 
 
-def decode(
-    data: bytes, shape: tuple[int, int, int, int], dtype: np.dtype[Any]
-) -> NDArray[Any]:
+def decode(data: bytes, shape: tuple[int, int, int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Undo `encode`.
 
     Raises

@@ -127,9 +127,7 @@ def fit_pass_offsets(
     }
 
 
-def _observe(
-    model: MiniFlex, cube: Cube, geometry: Geometry, rate: Rate, sums: _PassSums
-) -> None:
+def _observe(model: MiniFlex, cube: Cube, geometry: Geometry, rate: Rate, sums: _PassSums) -> None:
     """Code a crop and note where its values lie."""
     found = model._transform(geometry).forward(cube, rate.index)
 

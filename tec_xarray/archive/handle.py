@@ -218,7 +218,9 @@ def write(
 def _bring_weights(archive: Archive) -> None:
     """Write the copy of the weights that was asked for when the archive was begun."""
     if archive.notes.get("embed_weights"):
-        embedded_weights.embed(archive.place, resolve(archive.codec["weights"], archive.codec["model"]))
+        embedded_weights.embed(
+            archive.place, resolve(archive.codec["weights"], archive.codec["model"])
+        )
 
 
 def finish(archive: Archive) -> None:

@@ -52,9 +52,7 @@ def fetch(
     with manners():
         from tec_numcodecs.weights.inventory import fetch as get
 
-        found = get(
-            model, lam, sensor=sensor, nearest=nearest, lr_only=lr_only, every=every
-        )
+        found = get(model, lam, sensor=sensor, nearest=nearest, lr_only=lr_only, every=every)
         show(found, as_json=as_json, text="\n\n".join(_text(item) for item in found))
 
 

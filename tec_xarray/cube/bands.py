@@ -114,9 +114,7 @@ def find_source(
     return _from_names(dataset, bands, sensor)
 
 
-def find_sensor(
-    bands: Sequence[str], dataset: xr.Dataset, sensor: str | Sensor | None
-) -> Sensor:
+def find_sensor(bands: Sequence[str], dataset: xr.Dataset, sensor: str | Sensor | None) -> Sensor:
     """Tell which sensor took canonical `bands`.
 
     Given by name, it is checked. Otherwise attributes decide (``sensor``, ``collection``,
@@ -313,9 +311,7 @@ def _check_alike(dataset: xr.Dataset, variables: Sequence[str]) -> None:
             )
 
 
-def _canonical(
-    names: Sequence[str], sensor: str | Sensor | None
-) -> tuple[list[str], list[str]]:
+def _canonical(names: Sequence[str], sensor: str | Sensor | None) -> tuple[list[str], list[str]]:
     """Return canonical and common names; L1C stands in for "any", as it has all bands."""
     known = get_sensor(sensor or "sentinel-2-l1c")
     places = known.indices(names)

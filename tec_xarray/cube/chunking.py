@@ -73,9 +73,7 @@ def grid_of(
     return Grid(chunk, shard)
 
 
-def _shape(
-    label: str, given: Any, cube: xr.DataArray, default: tuple[int, ...]
-) -> tuple[int, ...]:
+def _shape(label: str, given: Any, cube: xr.DataArray, default: tuple[int, ...]) -> tuple[int, ...]:
     dims = [str(dim) for dim in cube.dims]
     if isinstance(given, Mapping):
         unknown = [str(key) for key in given if key not in dims]

@@ -277,9 +277,7 @@ def _sample(cube: xr.DataArray, nodata: int | float | str | None) -> NDArray[np.
     return np.zeros(0, np.float32)
 
 
-def _valid(
-    values: NDArray[np.floating], nodata: int | float | str | None
-) -> NDArray[np.floating]:
+def _valid(values: NDArray[np.floating], nodata: int | float | str | None) -> NDArray[np.floating]:
     keep = np.isfinite(values)
     if nodata is not None and not isinstance(nodata, str):
         keep &= values != nodata

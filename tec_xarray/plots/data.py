@@ -95,9 +95,7 @@ def composite_bands(composite: Composite) -> tuple[str, tuple[str, ...]]:
         return composite, COMPOSITES[composite]
     bands = tuple(composite)
     if len(bands) != 3:
-        raise InvalidInput(
-            f"{len(bands)} bands for a composite", allowed="three: red, green, blue"
-        )
+        raise InvalidInput(f"{len(bands)} bands for a composite", allowed="three: red, green, blue")
     names = tuple(_canonical(bands))
     return ", ".join(names), names
 

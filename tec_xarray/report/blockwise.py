@@ -81,9 +81,7 @@ def _on_dask(
     from dask.delayed import delayed
 
     task = delayed(_block, pure=False)
-    tasks = [
-        task(cube[r].data, reference[r].data, scalings, plan, _corner(r, plan)) for r in batch
-    ]
+    tasks = [task(cube[r].data, reference[r].data, scalings, plan, _corner(r, plan)) for r in batch]
     return list(compute(*tasks))  # type: ignore[no-untyped-call]
 
 

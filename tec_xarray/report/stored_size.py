@@ -52,9 +52,7 @@ def find_stored(
     InvalidInput
         The store is not known, cannot be opened or does not have that array.
     """
-    root, array = find_array(
-        data, cube, store=store, group=group, storage_options=storage_options
-    )
+    root, array = find_array(data, cube, store=store, group=group, storage_options=storage_options)
     own = array.nbytes_stored()
     everything = _tree_bytes(root)
     return Stored(
@@ -91,7 +89,7 @@ def find_array(
         raise InvalidInput(
             f"no array {cube.name!r} in {label_of(place)}",
             allowed="the store that the data were opened from",
-            fix="pass store= and group= as you opened it"
+            fix="pass store= and group= as you opened it",
         ) from error
     if not isinstance(array, zarr.Array) or array.shape != cube.shape:
         raise InvalidInput(

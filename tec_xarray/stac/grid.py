@@ -21,9 +21,7 @@ Bins = dict[tuple[int, int, int], list[int]]
 GROUPINGS = ("solar_day", "time", "id")
 
 
-def output_grid(
-    scenes: Sequence[Scene], area: Any, crs: Any, resolution: float | None
-) -> GeoBox:
+def output_grid(scenes: Sequence[Scene], area: Any, crs: Any, resolution: float | None) -> GeoBox:
     """Return the grid to load on.
 
     Parameters

@@ -122,7 +122,7 @@ PICKLES = {
     "code-in-key": archive(pickle.dumps({_Code(): 1}, 2)),
     "code-in-legacy-file": pickle.dumps(_Code(), 2),
     "global-of-os": archive(b"cos\nsystem\n(S'touch tec-attack-ran'\ntR."),
-    "global-of-builtins": archive(b"c__builtin__\neval\n(S'open(\"tec-attack-ran\", \"w\")'\ntR."),
+    "global-of-builtins": archive(b'c__builtin__\neval\n(S\'open("tec-attack-ran", "w")\'\ntR.'),
     "numbers-only": archive(pickle.dumps({"a": 1, "b": [2, 3]}, 2)),
     "cut-off": archive(pickle.dumps({"model": _Code()}, 2))[:-40],
     "no-archive": b"PK\3\4" + bytes(60),

@@ -347,9 +347,7 @@ def test_their_coder_adds_what_the_golden_script_allows(name: str) -> None:
         for value in last.parameters():
             value.mul_(0.4)
     state = checkpoint.normalised_names(theirs.state_dict())
-    ours = (
-        fp.FactorizedPrior(fp.freeze(state)) if name == "fp" else elic.Elic(elic.freeze(state))
-    )
+    ours = fp.FactorizedPrior(fp.freeze(state)) if name == "fp" else elic.Elic(elic.freeze(state))
     x = images(12, frames=1)
     with torch.no_grad():
         coded = theirs.compress(x)["bits"]

@@ -75,7 +75,9 @@ def put_prior(store: Store, state: Tensors, name: str, old: str) -> None:
 
 def get_linear(tensors: Tensors, name: str) -> layers.Linear:
     """Read what `put_linear` wrote: a weight [N, K]."""
-    return layers.Linear(_get_matrix(tensors, name), _get(tensors, f"{name}.bias").to(torch.float64))
+    return layers.Linear(
+        _get_matrix(tensors, name), _get(tensors, f"{name}.bias").to(torch.float64)
+    )
 
 
 def get_conv(tensors: Tensors, name: str) -> layers.Conv:
