@@ -294,7 +294,8 @@ SENTINEL_2_L1C = Sensor(
     level="L1C",
     bands=tuple("B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B10 B11 B12".split()),
     common_names=tuple(
-        "coastal blue green red rededge1 rededge2 rededge3 nir nir08 nir09 cirrus swir16 swir22".split()
+        "coastal blue green red rededge1 rededge2 rededge3 nir nir08 nir09 cirrus swir16 "
+        "swir22".split()
     ),
     wavelengths=(
         442.7,

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
 
-from cubes import scene
 from harness import _model, _rows, _tables
 
+from cubes import scene
 from tec_numcodecs.chunk import (
     encode,
     lossless,

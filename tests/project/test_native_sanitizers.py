@@ -1,0 +1,73 @@
+"""The C cores on their own, with hostile input, under the address and undefined-behaviour checks.
+
+Each `tests/native/<name>_stress.c` is a program of its own that returns 0 and prints nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CSRC = ROOT / "tec_numcodecs" / "_csrc"
+FLAGS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+RANS = ["rans_tables.c", "rans_encode.c", "rans_decode.c"]
+CONTEXT = [f"context_{part}.c" for part in ("features", "network", "prices", "rows")]
+# Stress program, the sources of the core that it needs, its arguments, further compiler flags.
+CASES = {
+    "rans": ("rans_stress.c", RANS, ["2000", "1"], []),
+    "exact": ("exact_stress.c", ["exact.c", "words.c"], ["500"], ["-ffp-contract=off", "-lm"]),
+    # As on a processor without AVX2.
+    "exact-portable": (
+        "exact_stress.c",
+        ["exact.c", "words.c"],
+        ["100"],
+        ["-ffp-contract=off", "-DTEC_WORDS_PORTABLE", "-lm"],
+    ),
+    "context": ("context_stress.c", CONTEXT, ["300"], ["-ffp-contract=off", "-lm"]),
+    "context-portable": (
+        "context_stress.c",
+        CONTEXT,
+        ["100"],
+        ["-ffp-contract=off", "-DTEC_CONTEXT_PORTABLE", "-lm"],
+    ),
+    "transform": ("transform_stress.c", ["lifting.c", "klt.c"], ["60"], []),
+    # As on a compiler that has no product of 128 bits.
+    "rans-portable": ("rans_stress.c", RANS, ["500", "2"], ["-DTEC_RANS_NO_WIDE"]),
+}
+
+
+def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    words = [str(word) for word in command]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def compiler(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A C compiler that links the sanitizers."""
+    named = (os.environ.get("CC", "cc"), "gcc", "clang")
+    found = next(filter(None, map(shutil.which, named)), None)
+    if not found:
+        pytest.skip("no C compiler")
+    folder = tmp_path_factory.mktemp("probe")
+    (folder / "probe.c").write_text("int main(void) { return 0; }\n")
+    if _run(found, *FLAGS, folder / "probe.c", "-o", folder / "probe").returncode:
+        pytest.skip(f"{found} has no address and undefined-behaviour sanitizers")
+    return found
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_stress(
+    compiler: str, tmp_path: Path, case: tuple[str, list[str], list[str], list[str]]
+) -> None:
+    program, cores, arguments, more = case
+    sources = [ROOT / "tests" / "native" / program, *(CSRC / core for core in cores)]
+    strict = ["-std=c11", "-Wall", "-Wextra", f"-I{CSRC}"]
+    built = _run(compiler, *strict, *FLAGS, *more, *sources, "-o", tmp_path / "stress")
+    assert (built.returncode, built.stderr) == (0, "")  # not even a warning
+    run = _run(tmp_path / "stress", *arguments)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
