@@ -14,13 +14,14 @@ import pytest
 import safetensors.numpy
 import torch
 
+import annex_a
+import golden_published
 from tec_numcodecs.chunk import container, decode
 from tec_numcodecs.chunk.container import Section
 from tec_numcodecs.models import loading
 from tec_numcodecs.models.base import Geometry, Rate
 from tec_numcodecs.models.terracodec.importing import Imported
 from tec_numcodecs.sensors import get_sensor
-from tests import annex_a, golden_published
 
 torch.set_num_threads(1)
 
