@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import xarray as xr
 
 from tec_numcodecs.arguments import choice, switch, whole
@@ -22,6 +21,7 @@ from tec_xarray.cube.chunking import Grid, Shape, grid_of
 from tec_xarray.cube.crs import with_geo
 from tec_xarray.cube.layout import Bands, as_dataset, cube_of, to_cube
 from tec_xarray.cube.units import DN_PER_REFLECTANCE, Meaning, judge
+from tec_xarray.encoding.auxiliary import align_chunks, auxiliary_encoding, without_storage
 from tec_xarray.encoding.provenance import with_provenance
 from tec_xarray.execution.scheduler import How
 from tec_xarray.store.reading import (
@@ -34,14 +34,6 @@ from tec_xarray.store.reading import (
 )
 
 DEFAULT_LAM = 20.0
-
-# Every storage setting that xarray keeps in an encoding. What remains is CF: dtype, units, ...
-_STORAGE = (
-    "chunks", "preferred_chunks", "shards", "compressor", "compressors", "filters", "serializer",
-    "fill_value", "object_codec", "cache_metadata", "chunk_key_encoding", "write_empty_chunks",
-    "source", "original_shape", "contiguous", "chunksizes", "zlib", "shuffle", "complevel",
-    "fletcher32",
-)  # fmt: skip
 
 
 def compress(
@@ -239,7 +231,7 @@ def drop_codec(data: xr.Dataset) -> xr.Dataset:
     result = data.copy(deep=False)
     for name, array in data.variables.items():
         if is_compressed(array.encoding):
-            result[name].encoding = _without_storage(array.encoding)
+            result[name].encoding = without_storage(array.encoding)
     return result
 
 
@@ -338,9 +330,9 @@ def _mark(
     time = find_axes(cube).time
     for name, variable in marked.variables.items():
         if name != cube.name:
-            settings = _beside(variable, time)
+            settings = auxiliary_encoding(variable, time)
             mapping = settings.pop("grid_mapping", None)
-            array = _even(marked[name], settings.get("chunks"))
+            array = align_chunks(marked[name], settings.get("chunks"))
             # In one encoding only, it would still make xarray demote spatial_ref to a variable.
             own = {} if mapping is None else {"grid_mapping": mapping}
             marked[name] = array.assign_attrs(own)
@@ -352,48 +344,3 @@ def _mark(
     marked.attrs = {**cubes.attrs, "tec_codec": f"{CODEC}: pip install tec-xarray"}
     marked.encoding = {}
     return marked
-
-
-def _beside(variable: xr.Variable, time: str | None) -> dict[str, Any]:
-    """Return the encoding of a variable that is stored losslessly."""
-    encoding = _without_storage(variable.encoding)
-    if variable.dtype.kind == "U":
-        encoding["dtype"] = object  # see layout: fixed-width Unicode is not specified in format 3
-    if variable.dims == (time,):
-        # One chunk for years of appends. The units are fixed, because those that xarray infers
-        # from the first dates ("days since") cannot hold the hours of later ones.
-        encoding["chunks"] = (1024,)
-        if variable.dtype.kind == "M":
-            encoding |= {
-                "units": f"{_resolution(variable)} since 1970-01-01",
-                "calendar": "proleptic_gregorian",
-                "dtype": "int64",
-            }
-    return encoding
-
-
-def _resolution(times: xr.Variable) -> str:
-    """Return the coarsest of the units that hold these times exactly; catalogs have ms."""
-    stamps = times.values[~np.isnat(times.values)]
-    for name, code in (("seconds", "s"), ("microseconds", "us")):
-        if (stamps == stamps.astype(f"datetime64[{code}]")).all():
-            return name
-    return "nanoseconds"
-
-
-def _even(array: xr.DataArray, chunks: tuple[int, ...] | None) -> xr.DataArray:
-    """Make dask chunks those that are stored, or at least equal, as Zarr needs them."""
-    if array.dtype.kind in "OUT":
-        return array.compute()  # labels; xarray would load text on dask, too, and warn
-    if array.chunks is not None and chunks is not None:
-        return array.chunk(dict(zip(array.dims, chunks, strict=True)))
-    uneven = {
-        dim: max(sizes)
-        for dim, sizes in zip(array.dims, array.chunks or (), strict=False)
-        if len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]
-    }
-    return array.chunk(uneven) if uneven else array
-
-
-def _without_storage(encoding: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(key): value for key, value in encoding.items() if key not in _STORAGE}
