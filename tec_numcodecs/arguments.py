@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 
 from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.redaction import for_message
 
 _MOST_SHOWN = 80  # characters of a value in a message
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: short, on one line, whatever its repr does."""
+    """Return a value as a message shows it: short, without secrets, whatever its repr does."""
     try:
-        text = " ".join(repr(value).split())
+        # Secrets go before the cut: half a URL no longer shows which part of it is a password.
+        text = " ".join(for_message(repr(value)).split())
     except Exception:  # noqa: BLE001 (a number of 5,000 digits has no repr, others' may do anything)
         return f"a value of type {type(value).__name__}"
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."

@@ -1,10 +1,13 @@
 """The errors that leave this package: one base class, four kinds.
 
 Every message says what was found, what is allowed and how to mend it, in that order, so that it
-can be read aloud to somebody who has never seen the code.
+can be read aloud to somebody who has never seen the code. What was found may come from metadata or
+a URL: messages are cut to a readable length, and secrets in them are hidden (`redaction`).
 """
 
 from __future__ import annotations
+
+from tec_numcodecs.redaction import for_message
 
 
 class TecError(Exception):
@@ -21,6 +24,8 @@ class TecError(Exception):
     """
 
     def __init__(self, found: str, *, allowed: str | None = None, fix: str | None = None) -> None:
+        found = for_message(found)
+        allowed, fix = (text and for_message(text) for text in (allowed, fix))
         super().__init__(found, allowed, fix)
         self.found = found
         self.allowed = allowed

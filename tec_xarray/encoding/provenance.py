@@ -19,6 +19,7 @@ import xarray as xr
 from tec_numcodecs.chunk.container import VERSION
 from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.rate_control import psnr
+from tec_numcodecs.redaction import redact
 from tec_numcodecs.weights import published as hub
 from tec_numcodecs.weights.local_store import WeightsId, bundled
 from tec_xarray.cube.layout import cube_of
@@ -88,7 +89,7 @@ def source_of(weights: WeightsId) -> str:
         return f"in the package: pip install tec-xarray=={_version('tec-xarray')}"
     published = hub.by_id(weights.id)
     if published is not None:
-        return f"frozen by tec-xarray {_version('tec-xarray')} from {published.url}"
+        return f"frozen by tec-xarray {_version('tec-xarray')} from {redact(published.url)}"
     return "a file of whoever wrote this: ask them for it"
 
 

@@ -22,6 +22,7 @@ from zarr.core.sync import sync
 from tec_numcodecs.arguments import mapping, shown, text
 from tec_numcodecs.config import CODEC_NAME
 from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.redaction import for_message
 
 AnyArray: TypeAlias = "zarr.Array[Any]"
 Index: TypeAlias = tuple[int, int, int]  # of a block, along (time, y, x)
@@ -150,8 +151,8 @@ def no_store(store: Any, error: Exception) -> InvalidInput:
 
 
 def label_of(store: Any) -> str:
-    """What to call a store in a message: a dict would be all that is in it."""
-    return shown(store) if isinstance(store, dict) else str(store)
+    """What to call a store in a message: without secrets; a dict would be all that is in it."""
+    return shown(store) if isinstance(store, dict) else for_message(str(store))
 
 
 def check_store(store: Any) -> None:
