@@ -6,6 +6,7 @@ What an array's metadata say does not change in a run, so they are read once.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from typing import Any
@@ -20,6 +21,17 @@ _MOST = 2  # runs that a process remembers
 
 _lock = threading.Lock()
 _known: OrderedDict[tuple[str, str], Handles] = OrderedDict()
+
+
+def _after_fork() -> None:
+    """A child must not wait for a lock of its parent, nor share connections with it."""
+    global _lock
+    _lock = threading.Lock()
+    _known.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Handles:

@@ -74,11 +74,12 @@ if hasattr(os, "register_at_fork"):
 @contextmanager
 def limited_threads() -> Iterator[None]:
     """As many threads of torch as the options allow, until the last such block is left."""
+    threads = get_options().threads  # may raise: before anything is counted
     with _Inside.lock:
         if not _Inside.calls:
             _Inside.before = torch.get_num_threads()
         _Inside.calls += 1
-        torch.set_num_threads(get_options().threads)
+        torch.set_num_threads(threads)
     try:
         yield
     finally:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 import torch
 
@@ -29,9 +30,14 @@ def spread(rows: int, width: int, work: Callable[[int, int], object]) -> None:
         work(0, rows)
         return
     edges = [rows * i // parts for i in range(parts + 1)]
-    others = [_pool().submit(work, edges[i], edges[i + 1]) for i in range(1, parts)]
+    others: list[Future[object]] = []
+    with suppress(RuntimeError):  # no more threads: the interpreter ends, or the system has none
+        for i in range(1, parts):
+            others.append(_pool().submit(work, edges[i], edges[i + 1]))  # noqa: PERF401
     try:
         work(0, edges[1])
+        if len(others) < parts - 1:
+            work(edges[len(others) + 1], rows)
     finally:
         for other in others:
             other.result()
