@@ -27,6 +27,7 @@ from tec_numcodecs.errors import (
 )
 from tec_numcodecs.models import loading
 from tec_numcodecs.models.base import Geometry, Rate
+from tec_numcodecs.reference import decoder
 from tec_numcodecs.sensors import get_sensor
 
 L2A = get_sensor("sentinel-2-l2a").bands
@@ -160,7 +161,7 @@ def test_residuals(bound):
     array = with_gaps(scene((2, 5, 20, 28)), 0)
     keywords = {"lam": 20, "bands": SHUFFLED, "max_error": bound}
     data = judge(array, **keywords)
-    assert reference.RESIDUAL in reference.read_header(data).sections
+    assert decoder.RESIDUAL in reference.read_header(data).sections
     judge(array.astype(">u2"), None, nodata=1000, **keywords)
 
 
@@ -168,7 +169,7 @@ def test_residuals_of_floats():
     array = with_gaps(scene((2, 5, 20, 28), dtype=np.float32), np.nan)
     keywords = {"lam": 20, "bands": SHUFFLED, "units": "reflectance", "nodata": 0.1}
     data = judge(array, max_error=0.00423, **keywords)
-    assert reference.RESIDUAL in reference.read_header(data).sections
+    assert decoder.RESIDUAL in reference.read_header(data).sections
 
 
 cubes = st.tuples(
@@ -198,7 +199,7 @@ def test_symbols():
     header = reference.read_header(data)
     model = loading.load("fp", config.weights)
     geometry = Geometry(array.shape, config.sensor, tuple(sorted(header.bands)))
-    payload = header.sections[reference.LATENTS]
+    payload = header.sections[decoder.LATENTS]
     (latents,) = model.entropy_decode([payload], [geometry], [Rate(header.rate_index)])
     np.testing.assert_array_equal(reference.decode_symbols(data, WEIGHTS), latents.symbols)
 
@@ -287,7 +288,7 @@ def test_random_sections(small_chunks, noise):
             sizes = [*lengths[:number], len(noise), *lengths[number + 1 :]]
             body = tail[:at] + noise + tail[at + len(section) :]
             refused = is_refused(signed(head[: -len(lengths)] + bytes(sizes) + body + b"...."))
-            assert refused or list(header.sections)[number] != reference.LATENTS
+            assert refused or list(header.sections)[number] != decoder.LATENTS
 
 
 def test_errors_say_what_is_missing(small_chunks):

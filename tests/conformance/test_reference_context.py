@@ -16,9 +16,10 @@ from safetensors.numpy import save
 import tec_numcodecs
 from cubes import scene
 from tec_numcodecs import chunk, reference
+from tec_numcodecs.chunk import decoding
 from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, TecError, WeightsError
-from tec_numcodecs.reference import context
+from tec_numcodecs.reference import context, decoder
 from tec_numcodecs.sensors import get_sensor
 
 MODELS = ("elic", "tt", "flextec")
@@ -49,7 +50,7 @@ def weights_of(data):
 def _always_mode_1():
     """Chunks as the model has them, where plain samples would be smaller, too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunk, "_smallest", lambda coded, *_: coded)
+        patch.setattr(decoding, "_smallest", lambda coded, *_: coded)
         yield
 
 
@@ -140,7 +141,7 @@ def test_noise_spikes_and_stripes(model):
 @pytest.mark.parametrize("model", MODELS)
 def test_residuals(model):
     data = judge(series((2, 3, 17, 21)), model=model, lam=20, bands=RGB, max_error=20)
-    assert reference.RESIDUAL in reference.read_header(data).sections
+    assert decoder.RESIDUAL in reference.read_header(data).sections
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +237,7 @@ def test_which_way_ties_are_rounded():
 def small_chunk(request):
     array = series((2, 1, 6, 7))
     data = encode(array, model=request.param, lam=5, bands=("B03",))
-    assert reference.read_header(data).sections.keys() == {reference.LATENTS}
+    assert reference.read_header(data).sections.keys() == {decoder.LATENTS}
     return data
 
 
@@ -263,12 +264,12 @@ def test_damage_under_a_right_checksum_never_escapes(small_chunk):
 
 def test_random_latents(small_chunk):
     """Noise in place of the stream, which then goes on for as long as it likes."""
-    size = len(reference.read_header(small_chunk).sections[reference.LATENTS])
+    size = len(reference.read_header(small_chunk).sections[decoder.LATENTS])
     at = len(small_chunk) - 4 - size
     random = np.random.default_rng(0)
     for _ in range(10):
         noise = random.bytes(size)
-        if reference.read_header(small_chunk).model == reference.FLEXTEC:  # keep the sizes
+        if reference.read_header(small_chunk).model == decoder.FLEXTEC:  # keep the sizes
             noise = small_chunk[at : at + 17] + noise[17:]
         assert is_refused(signed(small_chunk[:at] + noise + small_chunk[-4:]))
 
@@ -279,7 +280,7 @@ def test_tokens_and_quality_that_do_not_fit():
     header = reference.read_header(data)
     at_quality = data.index(header.weights_digest) + 10
     assert data[at_quality] == 3
-    at_tokens = len(data) - 4 - len(header.sections[reference.LATENTS])
+    at_tokens = len(data) - 4 - len(header.sections[decoder.LATENTS])
     assert data[at_tokens] == 3
     for at in (at_quality, at_tokens):
         for number in (0, 2, 4, 17, 255):

@@ -212,10 +212,11 @@ def loopback(tmp_path: Path) -> Iterator[tuple[type[Hub], str]]:
 _FETCH = """
 import sys
 from tec_numcodecs.errors import WeightsError
-from tec_numcodecs.weights import hub, terracodec
-place = hub.published("fp", float(sys.argv[1]))
+from tec_numcodecs.models.terracodec import importing
+from tec_numcodecs.weights import published
+place = published.published("fp", float(sys.argv[1]))
 try:
-    found = terracodec.import_checkpoint(hub.fetch(place), model="fp", name=place.id)
+    found = importing.import_checkpoint(published.fetch(place), model="fp", name=place.id)
 except WeightsError as error:
     print("WeightsError:", error)
 else:

@@ -68,7 +68,7 @@ def test_appended_dates_are_counted():
 
 READ = """
 import sys, numpy as np
-from tec_numcodecs.weights import registry
+from tec_numcodecs.weights import local_store as registry
 registry.bundled = lambda: {}  # as a version that no longer has these weights
 import xarray as xr, tec_xarray
 try:
