@@ -16,8 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.errors import InvalidInput, UnsupportedFormat
 from tec_numcodecs.redaction import for_message
+
+#: What to do about something that this version does not know.
+NEWER = "a newer tec-xarray may know it: pip install -U tec-xarray"
 
 _MOST_SHOWN = 80  # characters of a value in a message
 
@@ -181,6 +184,26 @@ def mapping(name: str, value: object, example: str) -> dict[str, Any]:
     return dict(value)
 
 
+def check_keys(given: Iterable[object], allowed: Collection[str], what: str) -> None:
+    """Check the keys of something that was read: an unknown one may change what the rest means.
+
+    Raises
+    ------
+    UnsupportedFormat
+        One of them is none that this version knows.
+    """
+    unknown = [key for key in given if not isinstance(key, str) or key not in allowed]
+    if unknown:
+        first = unknown[0] if isinstance(unknown[0], str) else ""
+        close = difflib.get_close_matches(first[:_MOST_SHOWN], allowed, n=1)
+        raise UnsupportedFormat(
+            f"the {what} {', '.join(map(shown, unknown[:3]))}"
+            + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""),
+            allowed=", ".join(allowed),
+            fix=(f"did you mean {close[0]!r}? " if close else "") + NEWER,
+        )
+
+
 def known(given: Iterable[str], allowed: Collection[str], of: str) -> None:
     """Check the names of settings that are passed on.
 
@@ -191,9 +214,9 @@ def known(given: Iterable[str], allowed: Collection[str], of: str) -> None:
     """
     unknown = [name for name in given if name not in allowed]
     if unknown:
-        close = difflib.get_close_matches(unknown[0], allowed, n=1)
+        close = difflib.get_close_matches(unknown[0][:_MOST_SHOWN], allowed, n=1)
         raise InvalidInput(
-            f"the setting {', '.join(map(repr, unknown))} of {of}",
+            f"the setting {', '.join(map(shown, unknown))} of {of}",
             allowed=", ".join(allowed) or "none there",
             fix=f"did you mean {close[0]!r}?" if close else "leave it out",
         )

@@ -8,6 +8,7 @@ import numpy as np
 from numcodecs.abc import Codec
 from numcodecs.compat import ensure_bytes, ensure_ndarray_like
 
+from tec_numcodecs.arguments import shown
 from tec_numcodecs.chunk import batching
 from tec_numcodecs.chunk.samples import Samples
 from tec_numcodecs.config import CODEC_NAME, CodecConfig
@@ -42,8 +43,8 @@ class TecCodec(Codec):
 
     codec_id = CODEC_NAME
 
-    def __init__(self, **settings: Any) -> None:
-        self._config = CodecConfig.from_json(settings)
+    def __init__(self, /, **settings: Any) -> None:
+        self._config = CodecConfig.from_settings(settings)
 
     @property
     def config(self) -> CodecConfig:
@@ -115,8 +116,26 @@ class TecCodec(Codec):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TecCodec:
-        """Rebuild a codec from `get_config`, with or without the id."""
-        return cls(**{key: value for key, value in config.items() if key != "id"})
+        """Rebuild a codec from `get_config`, with or without the id.
+
+        Raises
+        ------
+        InvalidInput
+            For a value that FORMAT.md does not allow.
+        UnsupportedFormat
+            For a key that it does not have.
+        """
+        settings = dict(config)
+        name = settings.pop("id", cls.codec_id)
+        if name != cls.codec_id:
+            raise InvalidInput(f"codec id {shown(name)}", allowed=repr(cls.codec_id))
+        return cls._of(CodecConfig.from_json(settings))
+
+    @classmethod
+    def _of(cls, config: CodecConfig) -> TecCodec:
+        codec = cls.__new__(cls)
+        codec.__dict__["_config"] = config
+        return codec
 
     def __repr__(self) -> str:
         return f"TecCodec({_arguments(self._config)})"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from tec_numcodecs import config_parsers
-from tec_numcodecs.arguments import number, switch
+from tec_numcodecs import config_metadata, config_parsers
+from tec_numcodecs.arguments import check_keys, number, switch
 from tec_numcodecs.config_parsers import Units
-from tec_numcodecs.errors import UnsupportedFormat
 from tec_numcodecs.models.base import Geometry, Rate
 from tec_numcodecs.models.mini.transform.quantizer import rate_index_of, rate_index_of_step
-from tec_numcodecs.models.weights_lookup import Weights, choose
+from tec_numcodecs.models.weights_lookup import Weights, check_contradiction, choose
 from tec_numcodecs.rate_control import Target
 from tec_numcodecs.sensors import Sensor, get_sensor
 from tec_numcodecs.weights.local_store import WeightsId
@@ -92,12 +90,11 @@ class CodecConfig:
         psnr: float | None = None,
         bpppb: float | None = None,
     ) -> Self:
-        """Check arguments as a user or JSON metadata gives them.
+        """Check arguments as a user gives them; what metadata hold is `from_json`'s.
 
-        `weights` and `nearest` are those of `models.weights_lookup.choose`: published
-        weights named by their family are fetched and frozen here, once; metadata name them by
-        their digest and need no file. `psnr` and `bpppb` are targets, see
-        `tec_numcodecs.rate_control.Target`.
+        `weights` and `nearest` are those of `models.weights_lookup.choose`: published weights
+        named by their family are fetched and frozen here, once; those named by id and digest need
+        no file. `psnr` and `bpppb` are targets, see `tec_numcodecs.rate_control.Target`.
 
         Raises
         ------
@@ -115,17 +112,11 @@ class CodecConfig:
         tokens = config_parsers.parse_quality(quality, model)
         nearest = switch("nearest", nearest)
         choice = choose(weights, model, known, lam=lam, nearest=nearest)
-        if choice.weights.family == "mini":
-            lam = None if target is not None else config_parsers.parse_rate(lam, bound)
-        else:
-            lam = choice.lam
-            tokens = tokens or (config_parsers.TOKENS if model == "flextec" else None)
-            if not isinstance(weights, (WeightsId, Mapping)):
-                config_parsers.check_not_lossless(choice.weights, bound)
-            config_parsers.check_one_rate(choice.weights, target)
-        config = cls(
+        if choice.weights.family != "mini" and not isinstance(weights, (WeightsId, Mapping)):
+            config_parsers.check_not_lossless(choice.weights, bound)
+        return cls._of(
             model=model,
-            lam=lam,
+            lam=choice.lam,
             quality=tokens,
             weights=choice.weights,
             sensor=known,
@@ -137,35 +128,55 @@ class CodecConfig:
             max_error=bound,
             target=target,
         )
-        if target is None:
+
+    @classmethod
+    def _of(cls, **fields: Any) -> Self:
+        """Build a configuration of checked fields, if they go together."""
+        config = cls(**fields)
+        if config.weights.family == "mini":
+            if config.target is None:
+                config_parsers.parse_rate(config.lam, config.max_error)
+        else:
+            config_parsers.check_one_rate(config.weights, config.target)
+            if config.model == "flextec" and config.quality is None:
+                config = replace(config, quality=config_parsers.TOKENS)
+        if config.target is None:
             config.rate()
         return config
 
     @classmethod
+    def from_settings(cls, given: Mapping[str, Any]) -> Self:
+        """Check settings of a user whose names are not known to be ours.
+
+        Raises
+        ------
+        InvalidInput, WeightsError
+            As of `parse`.
+        UnsupportedFormat
+            There is no setting of that name.
+        """
+        check_keys(given, SETTINGS, "setting")
+        return cls.parse(**given)
+
+    @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Self:
-        """Check settings whose names are not known to be ours, as those of an array's metadata.
+        """Check a configuration that metadata hold: FORMAT.md, section 3, and nothing else.
+
+        No file is opened, and nothing is fetched, whatever it names.
 
         Raises
         ------
         InvalidInput
             For a value that is not allowed.
         UnsupportedFormat
-            For a key that this version does not know.
+            For a key, or a family of weights, that this version does not know.
         """
-        known = inspect.signature(cls.parse).parameters
-        unknown = sorted(map(str, set(given) - set(known)))
-        if unknown:
-            close = difflib.get_close_matches(unknown[0], known, n=1)
-            raise UnsupportedFormat(
-                f"the setting {', '.join(map(repr, unknown))}",
-                allowed=", ".join(known),
-                fix=(f"did you mean {close[0]!r}? " if close else "")
-                + "A newer tec-xarray may know it: pip install -U tec-xarray",
-            )
-        return cls.parse(**given)
+        fields = config_metadata.parse(given)
+        check_contradiction(fields["weights"], fields["model"], fields["sensor"], fields["lam"])
+        return cls._of(**fields)
 
     def to_json(self) -> dict[str, Any]:
-        """Complete JSON form; ``parse(**to_json())`` gives an equal configuration."""
+        """Complete JSON form; `from_json` gives an equal configuration."""
         target = {} if self.target is None else {self.target.kind: self.target.value}
         return target | {
             "model": self.model,
@@ -219,3 +230,7 @@ class CodecConfig:
     def geometry(self, shape: tuple[int, int, int, int]) -> Geometry:
         """Geometry of a chunk as models see it: bands in the sensor's order."""
         return Geometry(shape, self.sensor, tuple(sorted(self.band_indices())))
+
+
+#: What a user may set: the arguments of `CodecConfig.parse`.
+SETTINGS = tuple(inspect.signature(CodecConfig.parse).parameters)

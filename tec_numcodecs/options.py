@@ -2,7 +2,8 @@
 
 Nothing here may change a byte of a chunk. An option is looked for in three places, the last one
 that has it wins: the defaults, the environment (``TEC_DEVICE``, ``TEC_THREADS``,
-``TEC_BATCH_SIZE``, ``TEC_PROGRESS``, ``TEC_MAX_CHUNK_BYTES``, ``TEC_QUALITY``), and `set_options`.
+``TEC_BATCH_SIZE``, ``TEC_PROGRESS``, ``TEC_MAX_CHUNK_BYTES``, ``TEC_QUALITY``,
+``TEC_FETCH_WEIGHTS``), and `set_options`.
 
 >>> set_options(threads=1)  # from now on, in this process
 set_options(threads=1)
@@ -60,6 +61,11 @@ class Options:
     quality : int
         Tokens of a `flextec` chunk to read, 1 to 16: a coarse look costs less time. Default 0: all
         that are stored. Chunks of other models are always read whole.
+    fetch_weights : bool
+        Whether published weights that a chunk or an archive names, and that are not on this
+        machine, may be fetched from their hub while it is read. Default False: whoever opens an
+        archive does not mean to let its metadata open connections. Workers on machines of their
+        own may need it (``TEC_FETCH_WEIGHTS=1``), or a ``TEC_WEIGHTS_DIR`` that all can read.
     """
 
     device: str = "cpu"
@@ -68,6 +74,7 @@ class Options:
     progress: bool = False
     max_chunk_bytes: int = 1 << 28
     quality: int = 0
+    fetch_weights: bool = False
 
 
 class _Settings(TypedDict, total=False):
@@ -77,6 +84,7 @@ class _Settings(TypedDict, total=False):
     progress: bool
     max_chunk_bytes: int
     quality: int
+    fetch_weights: bool
 
 
 class set_options:  # noqa: N801 (reads as a function, as in xarray and flox)
@@ -90,8 +98,8 @@ class set_options:  # noqa: N801 (reads as a function, as in xarray and flox)
     Parameters
     ----------
     **settings
-        ``device``, ``threads``, ``batch_size``, ``progress``, ``max_chunk_bytes``, ``quality``: see
-        `Options`.
+        ``device``, ``threads``, ``batch_size``, ``progress``, ``max_chunk_bytes``, ``quality``,
+        ``fetch_weights``: see `Options`.
 
     Raises
     ------
@@ -199,9 +207,9 @@ def _from_environment() -> dict[str, Any]:
 def _parse(key: str, value: object, label: str | None = None) -> str | int | bool:
     """Check one setting; `label` is what to call it in an error."""
     if key not in _PARSERS:
-        close = difflib.get_close_matches(key, _KEYS, n=1)
+        close = difflib.get_close_matches(key[:80], _KEYS, n=1)
         raise InvalidInput(
-            f"unknown option {key!r}",
+            f"unknown option {shown(key)}",
             allowed=", ".join(_KEYS),
             fix=f"did you mean {close[0]!r}?" if close else None,
         )
@@ -249,5 +257,6 @@ _PARSERS: Mapping[str, tuple[Callable[[object], str | int | bool], str]] = Mappi
         "max_chunk_bytes": (_parse_whole(1, _MOST_BYTES), "a whole number >= 1, below 2^63"),
         "quality": (_parse_whole(0, 16), "0 (all that is stored) or 1 to 16"),
         "progress": (_parse_switch, "True or False (1 or 0 in the environment)"),
+        "fetch_weights": (_parse_switch, "True or False (1 or 0 in the environment)"),
     }
 )

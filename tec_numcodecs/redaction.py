@@ -19,7 +19,8 @@ _HARMLESS = frozenset(
     "bbox collection collections crs datetime f fields format id ids item items lang limit "
     "list-type next offset page prefix query sortby start version versionid".split()
 )
-_SCHEME = r"(?:[A-Za-z][A-Za-z0-9+.-]*(?:::[A-Za-z][A-Za-z0-9+.-]*)*://|/vsi[a-z0-9_]+[/?])"
+# Looking back keeps each pattern linear: a word is tried from its beginning only.
+_SCHEME = r"(?:(?<![A-Za-z0-9+.-])[A-Za-z0-9+.-]+(?:::[A-Za-z0-9+.-]+)*://|/vsi[a-z0-9_]+[/?])"
 _URL = re.compile(rf"{_SCHEME}[^\s<>]+")
 # A colon in the authority that no port follows begins a password, which may hold any character.
 _PASSWORD = re.compile(r"://[^\s/?#@:]*:(?!\d{1,5}(?:[/?#\s'\")]|$))[^\s]*@")
@@ -32,7 +33,7 @@ _SECRETS = (
     "|(?:access_?|id_?|refresh_?)?token"
 )
 _ASSIGNED = re.compile(
-    rf"(?i)(?<![A-Za-z0-9])((?:[a-z0-9]+[_-])*(?:{_SECRETS})(?:\s*=|['\"]\s*[=:])\s*)"
+    rf"(?i)(?<![A-Za-z0-9_-])((?:[a-z0-9]+[_-])*(?:{_SECRETS})(?:\s*=|['\"]\s*[=:])\s*)"
     r"('[^']*'|\"[^\"]*\"|[^\s,;&)}\]'\"]+)"
 )
 _HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
@@ -59,7 +60,8 @@ def redact(text: str) -> str:
     >>> redact("https://ann:pw@example.com/a.tif?sig=8f2&limit=10")
     'https://***@example.com/a.tif?sig=***&limit=10'
     """
-    text = _PASSWORD.sub(f"://{REDACTED}@", text)
+    if "://" in text:
+        text = _PASSWORD.sub(f"://{REDACTED}@", text)
     text = _URL.sub(lambda found: _redact_url(found.group()), text)
     text = _HEADER.sub(rf"\1 {REDACTED}", text)
     text = _HUB_TOKEN.sub(REDACTED, text)

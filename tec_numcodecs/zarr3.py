@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from zarr.abc.codec import ArrayBytesCodec
 
+from tec_numcodecs.arguments import check_keys, shown
 from tec_numcodecs.chunk import batching
 from tec_numcodecs.chunk.container import dtype_code
 from tec_numcodecs.chunk.decoding import check_shape
@@ -48,18 +49,29 @@ class TecSerializer(ArrayBytesCodec):
 
     is_fixed_size = False
 
-    def __init__(self, **settings: Any) -> None:
-        object.__setattr__(self, "config", CodecConfig.from_json(settings))
+    def __init__(self, /, **settings: Any) -> None:
+        object.__setattr__(self, "config", CodecConfig.from_settings(settings))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Rebuild a codec from its metadata."""
+        """Rebuild a codec from its metadata.
+
+        Raises
+        ------
+        InvalidInput
+            For a value that FORMAT.md does not allow.
+        UnsupportedFormat
+            For a key that it does not have.
+        """
+        if not isinstance(data, Mapping):
+            raise InvalidInput(f"codec {shown(data)}", allowed="a JSON object")
+        check_keys(data, ("name", "configuration", "must_understand"), "key of a codec")
         if data.get("name") != CODEC_NAME:
-            raise InvalidInput(f"codec name {data.get('name')!r}", allowed=repr(CODEC_NAME))
-        configuration = data.get("configuration", {})
-        if not isinstance(configuration, dict):
-            raise InvalidInput("a configuration that is no mapping", allowed="a JSON object")
-        return cls(**configuration)
+            raise InvalidInput(f"codec name {shown(data.get('name'))}", allowed=repr(CODEC_NAME))
+        codec = cls.__new__(cls)
+        config = CodecConfig.from_json(data.get("configuration", {}))
+        object.__setattr__(codec, "config", config)
+        return codec
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metadata: name and complete configuration."""

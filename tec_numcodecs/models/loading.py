@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from tec_numcodecs.errors import TecError, UnsupportedFormat, WeightsError
 from tec_numcodecs.models.base import Model
-from tec_numcodecs.models.weights_lookup import obtain
+from tec_numcodecs.models.weights_lookup import ensure_local
 from tec_numcodecs.weights.local_store import WeightsId
 from tec_numcodecs.weights.safetensors_io import load as load_file
 
@@ -65,7 +65,7 @@ def _load(name: str, weights: WeightsId) -> Model:
             fix="a newer tec-xarray may know it: pip install -U tec-xarray",
         )
     module, attribute = _CLASSES[weights.family, name]
-    arrays = load_file(obtain(weights), weights.sha256)
+    arrays = load_file(ensure_local(weights), weights.sha256)
     try:
         importlib.import_module("tec_numcodecs.models.mini.validation").check(arrays)
         model: Model = getattr(importlib.import_module(module), attribute)(arrays)
@@ -88,7 +88,7 @@ def _load_published(name: str, weights: WeightsId) -> Model:
     """Load a frozen checkpoint, which says itself of what architecture it is."""
     from tec_numcodecs.models.terracodec import importing
 
-    model = importing.load(obtain(weights), weights.sha256)
+    model = importing.load(ensure_local(weights), weights.sha256)
     if model.name != name:
         raise WeightsError(
             f"weights {weights.id!r} of {model.name!r}",

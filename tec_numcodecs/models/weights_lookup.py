@@ -2,8 +2,8 @@
 
 ``"mini"`` is in the package. ``"terracodec-1.0"`` (and ``"terracodec-1.0-lronly"``, FlexTEC for low
 rates) is fetched from its hub on first use and frozen. A path names a checkpoint, a frozen file, or
-a directory with published files. What an array's metadata says, id and digest, is never looked for
-before pixels are wanted.
+a directory with published files. All that is for what a user types. What an array's metadata says,
+id and digest, is a file of that digest on this machine or nothing (`ensure_local`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tec_numcodecs.arguments import shown
 from tec_numcodecs.errors import InvalidInput, WeightsError
+from tec_numcodecs.options import get_options
 from tec_numcodecs.sensors import Sensor
 from tec_numcodecs.weights import local_store, published
 from tec_numcodecs.weights.local_store import WeightsId
@@ -78,7 +79,7 @@ def choose(
     """
     if isinstance(weights, (WeightsId, Mapping)):
         named = local_store.resolve(weights, model)
-        _check_published(named, model, sensor, lam)
+        check_contradiction(named, model, sensor, lam)
         return Choice(named, lam)
     name = _name(weights)
     if name in (published.PUBLISHED, LR_ONLY):
@@ -130,14 +131,17 @@ def any_rate(weights: Weights) -> bool:
     return _name(weights) in local_store.bundled()
 
 
-def obtain(weights: WeightsId) -> Path:
-    """Return the file of some weights, fetching and freezing a published checkpoint if need be.
+def ensure_local(weights: WeightsId) -> Path:
+    """Return the file of some weights, which must be on this machine.
+
+    Whoever reads passes what metadata name. So nothing is looked for but a file named by the
+    digest, and nothing is fetched, unless the user has said so: ``set_options(fetch_weights=True)``
+    or ``TEC_FETCH_WEIGHTS=1`` fetch and freeze published checkpoints.
 
     Raises
     ------
     WeightsError
-        It is not on this machine and cannot be had. The message says what to fetch and where to
-        put it.
+        It is not here. The message says which file it is, and the commands that get it.
     """
     try:
         return local_store.locate(weights)
@@ -146,6 +150,21 @@ def obtain(weights: WeightsId) -> Path:
         if place is None:
             raise
         missing = error
+    if get_options().fetch_weights:
+        return _fetch(weights, place, missing)
+    others = [item for item in local_store.noted() if item.weights.id == weights.id]
+    raise WeightsError(
+        missing.found + ("" if not others else "; another file has that id: SHA-256 "
+                         + ", ".join(item.weights.sha256 for item in others[:3])),
+        fix=f"run `{place.command}` once, or download {place.url} elsewhere and run "
+        f"`tec weights import {place.file}` here; or put the file {weights.sha256}.safetensors "
+        "into a directory named by TEC_WEIGHTS_DIR; or let readers fetch what an archive names: "
+        "set_options(fetch_weights=True), TEC_FETCH_WEIGHTS=1",
+    ) from missing  # fmt: skip
+
+
+def _fetch(weights: WeightsId, place: published.Published, missing: WeightsError) -> Path:
+    """Fetch and freeze a published checkpoint, which must become the file that was named."""
     try:
         imported = _import(published.fetch(place), place.family.model, place.id)
     except WeightsError as error:
@@ -247,7 +266,7 @@ def _check_bands(imported: Imported, sensor: Sensor) -> None:
         )
 
 
-def _check_published(weights: WeightsId, model: str, sensor: Sensor, lam: float | None) -> None:
+def check_contradiction(weights: WeightsId, model: str, sensor: Sensor, lam: float | None) -> None:
     """Refuse metadata that contradict themselves; ids that we do not know are believed."""
     place = published.by_id(weights.id)
     if place is None:

@@ -109,9 +109,7 @@ def describe(what: str) -> dict[str, Any]:
     if place is not None:
         raise WeightsError(
             f"{what} is not on this machine",
-            allowed=f"tec weights fetch {place.family.model} --lam {place.lam:g}"
-            f" --sensor {place.family.sensor}",
-            fix=f"or download {place.url}",
+            fix=f"run `{place.command}`, or download {place.url}",
         )
     if _DIGEST.fullmatch(what):
         identity = local_store.by_prefix(bytes.fromhex(what[:16]))

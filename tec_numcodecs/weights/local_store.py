@@ -3,7 +3,7 @@
 An archive names its weights by an id and the full SHA-256 of the file; each chunk repeats the
 first 8 bytes of the digest. Files are looked for in the package, then in the directories of
 ``TEC_WEIGHTS_DIR`` and in the user's cache, where they are named by their digest
-(``<sha256>.safetensors``). What has to be fetched first is the business of `weights.obtain`.
+(``<sha256>.safetensors``). Fetching is the business of `models.weights_lookup`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from typing import Any
 
 import safetensors
 
-from tec_numcodecs.arguments import shown
-from tec_numcodecs.errors import InvalidInput, WeightsError
+from tec_numcodecs.arguments import NEWER, check_keys, shown
+from tec_numcodecs.errors import InvalidInput, UnsupportedFormat, WeightsError
 
 FROZEN_KEY = "tec"  # the one metadata key of a frozen checkpoint: two would come in any order
+
+#: First words of ids: what code reads the file.
+FAMILIES = ("mini", "terracodec")
 
 _HERE = Path(__file__).parent
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -88,9 +91,9 @@ def resolve(weights: str | WeightsId | Mapping[str, Any], model: str) -> Weights
         If there is no such family, or no such model in it.
     """
     if isinstance(weights, WeightsId):
-        return _from_json(weights.to_json())
+        return from_json(weights.to_json())
     if isinstance(weights, Mapping):
-        return _from_json(weights)
+        return from_json(weights)
     family = bundled().get(weights)
     if family is None:
         raise InvalidInput(
@@ -106,6 +109,15 @@ def resolve(weights: str | WeightsId | Mapping[str, Any], model: str) -> Weights
         )
     entry = family[model]
     return WeightsId(entry["id"], entry["sha256"])
+
+
+def known_size(sha256: str) -> int | None:
+    """Bytes of the file that has a digest, where this package knows it; None otherwise."""
+    for family in bundled().values():
+        for entry in family.values():
+            if entry["sha256"] == sha256:
+                return (_HERE / entry["file"]).stat().st_size
+    return None
 
 
 def by_prefix(prefix: bytes) -> WeightsId:
@@ -162,15 +174,39 @@ def identity(path: Path, sha256: str, name: str | None = None) -> WeightsId:
     )
 
 
-def _from_json(weights: Mapping[str, Any]) -> WeightsId:
+def from_json(weights: object) -> WeightsId:
+    """Check what metadata say about weights: an id that begins with its family, and a digest.
+
+    Raises
+    ------
+    InvalidInput
+        It is anything else: a path, or a family without a digest.
+    UnsupportedFormat
+        For a key, or a family, that this version does not know.
+    """
+    if not isinstance(weights, Mapping):
+        raise _no_weights(weights)
+    check_keys(weights, ("id", "sha256"), "key of weights")
     name, digest = weights.get("id"), weights.get("sha256")
     if not isinstance(name, str) or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise InvalidInput(
-            f"weights={shown(dict(weights))}",
-            allowed="{'id': name, 'sha256': 64 hexadecimal digits}",
-            fix="the metadata of the array is damaged, or written by hand",
+        raise _no_weights(dict(weights))
+    found = WeightsId(name, digest)
+    if found.family not in FAMILIES or not name.startswith(f"{found.family}-"):
+        raise UnsupportedFormat(
+            f"weights with the id {shown(name)}",
+            allowed=" or ".join(f"'{family}-...'" for family in FAMILIES),
+            fix=NEWER,
         )
-    return WeightsId(name, digest)
+    return found
+
+
+def _no_weights(found: object) -> InvalidInput:
+    return InvalidInput(
+        f"weights={shown(found)}, where id and digest are meant",
+        allowed="{'id': name, 'sha256': 64 hexadecimal digits, in lower case}",
+        fix="the metadata of the array are damaged, or written by hand; to make a codec of "
+        "settings, call TecCodec or TecSerializer",
+    )
 
 
 def local_name(path: Path) -> str:
@@ -269,5 +305,6 @@ def locate(weights: WeightsId) -> Path:
         f"no weights {weights.id!r} with SHA-256 {weights.sha256} (looked in {looked})",
         fix="install the version of tec-xarray that wrote the archive, or put the file "
         f"{weights.sha256}.safetensors into a directory named by TEC_WEIGHTS_DIR; if the archive "
-        "holds a copy (embed_weights=True), tec_xarray.open_zarr(store) finds it",
+        "holds a copy (embed_weights=True), tec_xarray.open_zarr(store) or `tec weights extract "
+        "STORE` gets it",
     )

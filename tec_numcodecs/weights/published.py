@@ -57,6 +57,15 @@ class Published:
         endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or _DEFAULT_ENDPOINT
         return f"{endpoint}/{self.repository}/resolve/{_REVISION}/{self.file}"
 
+    @property
+    def command(self) -> str:
+        """What to type to have it on this machine."""
+        low = " --lr-only" if self.family.lr_only else ""
+        return (
+            f"tec weights fetch {self.family.model} --lam {_number(self.lam)} "
+            f"--sensor {self.family.sensor}{low}"
+        )
+
 
 def _family(model: str, level: str, stem: str, lams: tuple[float, ...], default: float) -> Family:
     name = f"TerraCodec-1.0-{stem}-S2{level.upper()}"

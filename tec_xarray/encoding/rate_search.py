@@ -49,7 +49,7 @@ def lam_for_cube(
     InvalidInput
         No rate keeps the target on the chunks looked at.
     """
-    config = CodecConfig.from_json(settings)
+    config = CodecConfig.from_settings(settings)
     if config.target is None:
         raise InvalidInput("per = 'cube' without psnr or bpppb", allowed="one of them")
     places = _places(cube.shape, chunks)

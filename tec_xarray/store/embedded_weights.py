@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,31 @@ import xarray as xr
 import zarr
 from zarr.codecs import ZstdCodec
 
+from tec_numcodecs.arguments import shown
+from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import InvalidInput, WeightsError
-from tec_numcodecs.models.weights_lookup import obtain
+from tec_numcodecs.models.weights_lookup import ensure_local
 from tec_numcodecs.weights import local_store
 from tec_numcodecs.weights.local_store import WeightsId
-from tec_xarray.store.location import AnyArray, Place
+from tec_xarray.store.location import (
+    DAMAGED,
+    AnyArray,
+    Place,
+    block_shape,
+    damaged_metadata,
+    member,
+)
 
 EMBEDDED = "tec_weights"
 
-_MOST = 1 << 32  # bytes; the largest published checkpoint is a tenth of it
-_CHUNK = 1 << 24
+# Bytes of a copy of which nothing is known but its digest. The bundled files take up to 4 MB, the
+# largest published checkpoint 400 MB.
+_MOST = {"mini": 1 << 26}
+_MOST_OTHERS = 1 << 30
+_CHUNK = 1 << 24  # of a copy: what is in memory at a time
+_MOST_CHUNKS = 1 << 12  # none of ours has more than 64
+# What Zarr raises for an object that is not what its metadata say.
+_DAMAGED = (*DAMAGED, RuntimeError, OSError, MemoryError)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -41,11 +56,11 @@ def embed(place: Place, weights: WeightsId) -> None:
     WeightsError
         The file is not to be had.
     """
-    data = obtain(weights).read_bytes()
+    data = ensure_local(weights).read_bytes()
     parent = place.open(mode="r+")
     group = parent.require_group(EMBEDDED)
-    there = group.get(weights.sha256)
-    if isinstance(there, zarr.Array) and _is_whole(there):
+    there = member(group, weights.sha256)
+    if isinstance(there, zarr.Array) and _why_damaged(there) is None:
         return
     settings: dict[str, Any] = {"attributes": {"id": weights.id, "format": "safetensors"}}
     if parent.metadata.zarr_format == 3:
@@ -78,18 +93,19 @@ def ensure(place: Place, codec: Mapping[str, Any]) -> None:
     WeightsError
         The copy is damaged.
     """
-    named = codec.get("weights")
-    if not isinstance(named, Mapping):
+    if not codec:
         return
-    weights = local_store.resolve(named, str(codec.get("model")))
+    weights = CodecConfig.from_json(codec).weights
     try:
         local_store.locate(weights)
     except WeightsError:
-        array = _arrays(place).get(weights.sha256)
-        if array is None:  # whoever decodes says what is missing, and where it can be had
+        group = _group(place)
+        array = None if group is None else member(group, weights.sha256)
+        if not isinstance(array, zarr.Array):  # whoever decodes says what is missing
             return
         with tempfile.TemporaryDirectory() as scratch:
-            local_store.keep(_write(array, Path(scratch)), weights.sha256)
+            path = _write(array, Path(scratch), _limit(weights))
+            local_store.keep(path, weights.sha256)
 
 
 def extract(
@@ -172,54 +188,95 @@ def open_zarr(
 
 def damaged(place: Place) -> list[tuple[str, str]]:
     """List copies that are not what their name says: where, and what is wrong."""
-    found = []
-    for name, array in _arrays(place).items():
-        try:
-            _bytes(array)
-        except (WeightsError, ValueError, RuntimeError) as error:
-            found.append((f"{EMBEDDED}/{name}", str(error)))
-    return found
+    reasons = {name: _why_damaged(array) for name, array in _arrays(place).items()}
+    return [(f"{EMBEDDED}/{name}", reason) for name, reason in reasons.items() if reason]
+
+
+def _group(place: Place) -> zarr.Group | None:
+    found = member(place.open(), EMBEDDED)
+    return found if isinstance(found, zarr.Group) else None
 
 
 def _arrays(place: Place) -> dict[str, AnyArray]:
-    group = place.open().get(EMBEDDED)
-    if not isinstance(group, zarr.Group):
+    group = _group(place)
+    if group is None:
         return {}
-    return {name: array for name, array in group.arrays() if _DIGEST.fullmatch(name)}
-
-
-def _is_whole(array: AnyArray) -> bool:
     try:
-        _bytes(array)
-    except (WeightsError, ValueError, RuntimeError):
-        return False
-    return True
+        return {name: array for name, array in group.arrays() if _DIGEST.fullmatch(name)}
+    except _DAMAGED as error:
+        raise damaged_metadata(repr(group.path), error) from error
 
 
-def _bytes(array: AnyArray) -> bytes:
-    """Read a copy; its name is the digest that it must have."""
+def _why_damaged(array: AnyArray) -> str | None:
+    """Say what is wrong with a copy; None if it is whole."""
+    try:
+        for _ in _parts(array, _MOST_OTHERS):
+            pass
+    except WeightsError as error:
+        return str(error)
+    return None
+
+
+def _limit(weights: WeightsId) -> int:
+    """Bytes that a file may have: what is known about its digest, or what its family may take."""
+    known = local_store.known_size(weights.sha256)
+    return known if known is not None else _MOST.get(weights.family, _MOST_OTHERS)
+
+
+def _parts(array: AnyArray, limit: int) -> Iterator[bytes]:
+    """Read a copy piece by piece; its name is the digest that it must have.
+
+    Nothing is read before its size is known to be allowed, and no more than a chunk is in memory.
+
+    Raises
+    ------
+    WeightsError
+        It is too large, cut into pieces that none of ours has, cannot be read, or has another
+        digest. The last is found out at the end: what came before must not be used.
+    """
     name = array.store_path.path.rpartition("/")[2]
-    if array.ndim != 1 or array.dtype != np.uint8 or array.shape[0] > _MOST:
+    if array.ndim != 1 or array.dtype != np.uint8 or array.shape[0] > limit:
         raise WeightsError(
-            f"embedded weights of shape {array.shape}, {array.dtype}",
-            allowed=f"up to {_MOST} bytes, uint8",
+            f"embedded weights of shape {shown(array.shape)}, {shown(array.dtype)}",
+            allowed=f"up to {limit} bytes, uint8",
+            fix="the archive is damaged, or made to harm: do not use it",
         )
-    data = np.asarray(array[:]).tobytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != name:
+    size, chunk = array.shape[0], block_shape(array)[0]
+    if not 0 < chunk <= _CHUNK or -(-size // chunk) > _MOST_CHUNKS:
         raise WeightsError(
-            f"embedded weights with SHA-256 {found}",
+            f"embedded weights of {size} bytes in chunks of {chunk}",
+            allowed=f"up to {_CHUNK} bytes in each, up to {_MOST_CHUNKS} of them",
+            fix="the archive is damaged, or made to harm: do not use it",
+        )
+    digest = hashlib.sha256()
+    for start in range(0, size, chunk):
+        try:
+            part = np.asarray(array[start : start + chunk]).tobytes()
+        except _DAMAGED as error:
+            raise WeightsError(
+                f"embedded weights {name} that cannot be read: {type(error).__name__}: {error}",
+                fix="the copy in the archive is damaged: get the file elsewhere (the attribute "
+                "tec_weights_source says where) and put it into TEC_WEIGHTS_DIR",
+            ) from error
+        digest.update(part)
+        yield part
+    if digest.hexdigest() != name:
+        raise WeightsError(
+            f"embedded weights with SHA-256 {digest.hexdigest()}",
             allowed=f"{name}, their name",
             fix="the copy in the archive is damaged: get the file elsewhere (the attribute "
             "tec_weights_source says where) and put it into TEC_WEIGHTS_DIR",
         )
-    return data
 
 
-def _write(array: AnyArray, directory: Path) -> Path:
-    data = _bytes(array)
-    path = directory / f"{hashlib.sha256(data).hexdigest()}.safetensors"
+def _write(array: AnyArray, directory: Path, limit: int = _MOST_OTHERS) -> Path:
+    """Write a copy to a file named by its digest, which no half a file ever is."""
+    path = directory / f"{array.store_path.path.rpartition('/')[2]}.safetensors"
     half = path.with_suffix(".partial")
-    half.write_bytes(data)
-    half.replace(path)
+    try:
+        with half.open("wb") as file:
+            file.writelines(_parts(array, limit))
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
     return path

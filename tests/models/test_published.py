@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 import published
 import tec_xarray
 import terracodec_seeds as seeds
-from tec_numcodecs import TecCodec, TecSerializer, chunk, inspect
+from tec_numcodecs import TecCodec, TecSerializer, chunk, inspect, set_options
 from tec_numcodecs.chunk import container
 from tec_numcodecs.chunk.container import Mode, Section
 from tec_numcodecs.config import CodecConfig
@@ -211,11 +211,16 @@ def read_elsewhere(store: Path, **environment: str) -> subprocess.CompletedProce
 def test_a_reader_imports_nothing_and_needs_the_weights(tmp_path: Path, weights: Path) -> None:
     store = tmp_path / "a.zarr"
     dataset().tec.compress(store=store, **settings("fp"))
-    # Only the published file, as somebody without our cache would have it: frozen on first use.
+    # Only the published file, as somebody without our cache would have it: what metadata say opens
+    # no file by a name, unless the reader says that it may.
     place = hub.published("fp", 40.0)
     (tmp_path / "bare").mkdir()
     shutil.copy(weights / place.file, tmp_path / "bare")
-    read = read_elsewhere(store, TEC_WEIGHTS_DIR=str(tmp_path / "bare"))
+    bare = {"TEC_WEIGHTS_DIR": str(tmp_path / "bare")}
+    read = read_elsewhere(store, **bare)
+    assert "WeightsError" in read.stderr
+    assert len(list((tmp_path / "bare").iterdir())) == 1
+    read = read_elsewhere(store, **bare, TEC_FETCH_WEIGHTS="1")
     assert read.returncode == 0, read.stderr
     assert read.stdout.startswith("(2, 12, 96, 96) uint16")
     expected = hashlib.sha256(xr.open_zarr(store)["reflectance"].values.tobytes()).hexdigest()
@@ -230,6 +235,8 @@ def test_a_reader_imports_nothing_and_needs_the_weights(tmp_path: Path, weights:
     assert f"https://huggingface.co/{place.repository}/resolve/main/{place.file}" in message
     assert TecCodec(**settings("fp")).config.weights.sha256 in message
     assert "TEC_WEIGHTS_DIR" in message
+    assert "tec weights fetch fp --lam 40 --sensor sentinel-2-l2a" in message
+    assert f"tec weights import {place.file}" in message
 
 
 def test_only_the_frozen_file(
@@ -239,7 +246,7 @@ def test_only_the_frozen_file(
     (tmp_path / "frozen").mkdir()
     shutil.copy(weights / f"{codec.config.weights.sha256}.safetensors", tmp_path / "frozen")
     monkeypatch.setenv("TEC_WEIGHTS_DIR", str(tmp_path / "frozen"))
-    assert weights_lookup.obtain(codec.config.weights).parent == tmp_path / "frozen"
+    assert weights_lookup.ensure_local(codec.config.weights).parent == tmp_path / "frozen"
     # Without an array's metadata, by the eight bytes that a chunk carries.
     assert local_store.by_prefix(codec.config.weights.prefix).sha256 == codec.config.weights.sha256
     with pytest.raises(WeightsError, match="begins with"):
@@ -271,8 +278,11 @@ def test_another_file_under_the_published_name(
     wanted = TecCodec(**settings("fp")).config.weights
     monkeypatch.setenv("TEC_WEIGHTS_DIR", str(tmp_path))
     torch.save(seeds.fp_state(seed=9), tmp_path / hub.published("fp", 40.0).file)
-    with pytest.raises(WeightsError, match="which wrote the archive"):
-        weights_lookup.obtain(wanted)
+    with (
+        set_options(fetch_weights=True),
+        pytest.raises(WeightsError, match="which wrote the archive"),
+    ):
+        weights_lookup.ensure_local(wanted)
 
 
 # --- the accessor ------------------------------------------------------------------------------

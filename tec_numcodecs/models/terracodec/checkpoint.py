@@ -40,7 +40,7 @@ def normalised_names(state: Mapping[str, Any]) -> dict[str, Tensor]:
     WeightsError
         The mapping is not a flat dictionary of tensors.
     """
-    bad = [str(k) for k, v in state.items() if not (_is_name(k) and isinstance(v, Tensor))]
+    bad = [str(k) for k, v in state.items() if not (_is_name(k) and _is_dense(v))]
     if bad or not state:
         raise WeightsError(
             f"a checkpoint with entries that are no tensors: {_some(bad)}" if bad
@@ -55,7 +55,7 @@ def normalised_names(state: Mapping[str, Any]) -> dict[str, Tensor]:
         old = _OLD_NAME.match(name)
         if old:
             name = f"{old[1]}{_NEW_STEM[old[2]]}.{old[3]}"
-        out[name] = value
+        out[name] = value.detach()  # parameters ask for gradients
     return out
 
 
@@ -155,6 +155,17 @@ def require(state: State, key: str, dimensions: int) -> Tensor:
 
 def _is_name(key: object) -> bool:
     return isinstance(key, str)  # whoever saved the file could have used anything
+
+
+def _is_dense(value: object) -> bool:
+    """Whether this is a tensor of plain numbers in memory: not sparse, quantized, complex."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and not value.is_complex()
+    )
 
 
 def _is_sound(value: Tensor) -> bool:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -37,7 +38,7 @@ from tec_numcodecs.weights.local_store import (
     local_name,
     search_path,
 )
-from tec_numcodecs.weights.safetensors_io import UNREADABLE, check_header, digest_of
+from tec_numcodecs.weights.safetensors_io import check_header, digest_of
 
 FORMAT = "tec-frozen-1"
 
@@ -118,9 +119,12 @@ def read_source(path: Path) -> dict[str, Tensor]:
             fix="never load such a file otherwise: it can run code. Ask its author for a plain "
             "state dict",
         ) from error
-    except (*UNREADABLE, RuntimeError, EOFError, OSError) as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # torch's unpickler raises whatever its stack machine runs into
         raise WeightsError(
-            f"{path.name} is damaged: {str(error).splitlines()[0] if str(error) else error!r}",
+            f"{path.name} is damaged, or no checkpoint: {first_line(error)}",
+            allowed="a state dict saved by torch.save, or safetensors",
             fix="download it again",
         ) from error
     if not isinstance(state, dict):
@@ -262,10 +266,15 @@ def load(path: Path, sha256: str) -> Model:
             # Copies: what a carrier rearranges must not stay in memory as pages of the file too.
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
         check_header(path)
-    except UNREADABLE as error:
-        raise WeightsError(f"weights file {path.name}: {error}") from error
-    _, kind = _ARCHITECTURES[origin.model]
-    return kind(tensors)  # type: ignore[call-arg]
+        _, kind = _ARCHITECTURES[origin.model]
+        return kind(tensors)  # type: ignore[call-arg]
+    except WeightsError:
+        raise
+    except Exception as error:  # of safetensors, or of a network whose tensors do not fit together
+        raise WeightsError(
+            f"weights file {path.name}, which is no frozen checkpoint: {first_line(error)}",
+            fix="import the checkpoint again",
+        ) from error
 
 
 def _origin(path: Path, metadata: Mapping[str, str] | None) -> _Origin:
@@ -289,7 +298,16 @@ def _freeze(
     state: Mapping[str, Tensor], model: str, source: str, name: str, directory: Path
 ) -> Imported:
     module, _ = _ARCHITECTURES[checked(state)]
-    arrays = {key: value.numpy() for key, value in sorted(module.freeze(state).items())}
+    try:
+        arrays = {key: value.numpy() for key, value in sorted(module.freeze(state).items())}
+    except WeightsError:
+        raise
+    except Exception as error:  # numbers that no training gives, for which a table has no entry
+        raise WeightsError(
+            f"a checkpoint of {model!r} whose numbers cannot be frozen: {first_line(error)}",
+            allowed="the numbers that training gave",
+            fix="download it again",
+        ) from error
     origin = _Origin(FORMAT, model, source, freezing.FREEZER)
     metadata = {FROZEN_KEY: json.dumps(asdict(origin), sort_keys=True)}
     path, digest = _keep(arrays, metadata, directory)
@@ -309,10 +327,19 @@ def _keep(
             safetensors.numpy.save_file(dict(arrays), temporary, metadata=metadata)
             digest = digest_of(temporary)
             path = directory / f"{digest}.safetensors"
-            temporary.replace(path)
+            # A copy, because safetensors makes files that only their owner can read: in a directory
+            # that a group shares, permissions are those that the umask leaves.
+            half = Path(scratch) / path.name
+            shutil.copyfile(temporary, half)
+            half.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise cannot_keep(directory, error) from error
     return path, digest
+
+
+def first_line(error: Exception) -> str:
+    """Say in one line what went wrong."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".removesuffix(": ")
 
 
 def _note(directory: Path, source: str) -> Path:
