@@ -57,7 +57,7 @@ def _always_mode_1():
 def encode(array, **keywords):
     config = CodecConfig.parse(**keywords)
     (data,) = chunk.encode([array], config)
-    assert reference.read_header(data).mode == reference.MODEL
+    assert reference.read_header(data).mode == decoder.MODEL
     return data
 
 
