@@ -6,6 +6,6 @@
 
 # Public names stand in `__init__.pyi` and are imported on first use: the two registries import one
 # module each and need not pay for the other, and numcodecs works where zarr is not installed.
-import lazy_loader
+from tec_numcodecs.extras import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

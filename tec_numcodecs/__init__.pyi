@@ -3,6 +3,7 @@ from .chunk import inspect as inspect
 from .codec import TecCodec as TecCodec
 from .errors import CorruptChunk as CorruptChunk
 from .errors import InvalidInput as InvalidInput
+from .errors import MissingExtra as MissingExtra
 from .errors import TecError as TecError
 from .errors import UnsupportedFormat as UnsupportedFormat
 from .errors import WeightsError as WeightsError

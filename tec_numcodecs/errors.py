@@ -1,4 +1,4 @@
-"""The errors that leave this package: one base class, four kinds.
+"""The errors that leave this package: one base class, five kinds.
 
 Every message says what was found, what is allowed and how to mend it, in that order, so that it
 can be read aloud to somebody who has never seen the code. What was found may come from metadata or
@@ -58,6 +58,10 @@ class UnsupportedFormat(TecError, ValueError):
 
 class WeightsError(TecError, LookupError):
     """Weights are missing, unreadable, or not the ones that a chunk names."""
+
+
+class MissingExtra(TecError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
 
 
 def _rebuild(kind: type[TecError], found: str, allowed: str | None, fix: str | None) -> TecError:

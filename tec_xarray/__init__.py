@@ -9,10 +9,9 @@ Importing this registers ``.tec`` on datasets and arrays. Reading needs no impor
 """
 
 # Public names stand in `__init__.pyi` and are imported on first use.
-import lazy_loader
-
+from tec_numcodecs.extras import attach_stub
 from tec_xarray.accessor import register as _register
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
 
 _register()

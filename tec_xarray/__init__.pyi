@@ -13,6 +13,7 @@ from .encoding.reconstruct import reconstruct as reconstruct
 from .errors import CatalogWarning as CatalogWarning
 from .errors import CorruptChunk as CorruptChunk
 from .errors import InvalidInput as InvalidInput
+from .errors import MissingExtra as MissingExtra
 from .errors import SourceError as SourceError
 from .errors import TecError as TecError
 from .errors import UnsupportedFormat as UnsupportedFormat

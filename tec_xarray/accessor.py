@@ -72,8 +72,8 @@ class TecAccessor:
 
     @property
     def plot(self) -> Plots:
-        """Pictures, before and after compression; see `tec_xarray.plots.accessor`."""
-        from tec_xarray.plots.accessor import Plots
+        """Pictures, before and after compression; see `tec_xarray.plots`."""
+        from tec_xarray.plots import Plots
 
         return Plots(self._data)
 

@@ -3,6 +3,7 @@
 from tec_numcodecs.errors import (
     CorruptChunk,
     InvalidInput,
+    MissingExtra,
     TecError,
     UnsupportedFormat,
     WeightsError,
@@ -13,6 +14,7 @@ __all__ = [
     "CatalogWarning",
     "CorruptChunk",
     "InvalidInput",
+    "MissingExtra",
     "SourceError",
     "TecError",
     "UnsupportedFormat",

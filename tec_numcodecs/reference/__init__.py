@@ -1,5 +1,5 @@
 """The reference reader: FORMAT.md in Python and NumPy, written for clarity; an oracle in tests."""
 
-import lazy_loader
+from tec_numcodecs.extras import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -1,5 +1,5 @@
 """Archives: written block by block with a journal, resumed, appended to, verified, copied."""
 
-import lazy_loader
+from tec_numcodecs.extras import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -1,5 +1,5 @@
 """``python -m tec_xarray.cli``: the ``tec`` command."""
 
-from tec_xarray.cli.commands import main
+from tec_xarray.cli import main
 
 main()

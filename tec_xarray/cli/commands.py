@@ -239,12 +239,3 @@ def again(flag: str = " --resume") -> str:
     """Return the command line that would finish this one."""
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
     return f"tec {shlex.join(words)}{flag}"
-
-
-def main() -> None:
-    """Run the command; this is what ``tec`` calls."""
-    app()
-
-
-if __name__ == "__main__":
-    main()

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tec_numcodecs.errors import InvalidInput, TecError
+from tec_numcodecs.extras import require
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -69,6 +70,7 @@ def cluster(workers: int | None, scheduler: str | None) -> Iterator[None]:
         return
     if workers is not None:
         raise InvalidInput("both --workers and --scheduler", allowed="one of them")
+    require("distributed", "--scheduler")
     from distributed import Client
 
     with Client(scheduler):  # type: ignore[no-untyped-call]

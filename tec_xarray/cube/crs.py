@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import odc.geo.xr  # noqa: F401  registers .odc
-import rioxarray  # noqa: F401  registers .rio
+import pyproj
 import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
@@ -114,9 +114,10 @@ def with_crs(data: xr.Dataset) -> xr.Dataset:
             allowed="one",
             fix="drop what is wrong, or state it with ds.rio.write_crs(...)",
         )
-    # Not onto the data themselves: rioxarray would copy all pixels.
-    reference = xr.Dataset().rio.write_crs(next(iter(found)).to_wkt()).coords[_REFERENCE]
-    result = data.assign_coords({_REFERENCE: reference})
+    wkt = next(iter(found)).to_wkt()
+    # ``spatial_ref`` is GDAL's name for the attribute that CF calls ``crs_wkt``.
+    attrs = {**pyproj.CRS.from_wkt(wkt).to_cf(), "crs_wkt": wkt, "spatial_ref": wkt}
+    result = data.assign_coords({_REFERENCE: ((), 0, attrs)})
     for name in [n for n, v in result.data_vars.items() if _is_image(v)]:
         result[name].attrs = {**_plain(result[name].attrs), "grid_mapping": _REFERENCE}
     return result

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tec_numcodecs.errors import InvalidInput, TecError
+from tec_numcodecs.extras import require
 from tec_xarray.store.location import is_transaction
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ _IDLE = frozenset({"memory", "released", "forgotten", "error", "cancelled"})
 @contextlib.contextmanager
 def workers(count: int) -> Iterator[None]:
     """Start processes with a thread each on this machine, for the time of a context."""
+    require("distributed", "workers on this machine")
     from distributed import Client, LocalCluster
 
     # Port 0: any that is free, where 8787 would be a warning for whoever comes second.

@@ -1,5 +1,5 @@
 """How large and how far off: figures, tables and rate sweeps."""
 
-import lazy_loader
+from tec_numcodecs.extras import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401  registers .rio
 import xarray as xr
 import zarr
 from typer.testing import CliRunner
@@ -22,7 +23,7 @@ from archives import SETTINGS, Mortal, flaky, objects, series
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, TecError
 from tec_xarray import SourceError
 from tec_xarray.archive.matching import in_order
-from tec_xarray.cli import app
+from tec_xarray.cli.commands import app
 from tec_xarray.execution import cluster as _cluster
 from tec_xarray.store.chunk_sizes import chunk_sizes
 from tec_xarray.store.journal import STATE, Journal

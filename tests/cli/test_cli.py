@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401  registers .rio
 import xarray as xr
 import zarr
 from typer.testing import CliRunner
@@ -21,7 +22,7 @@ from typer.testing import CliRunner
 import tec_xarray
 from archives import series
 from stacserver import faults
-from tec_xarray.cli import app
+from tec_xarray.cli.commands import app
 from tec_xarray.store.journal import Journal
 from tec_xarray.store.location import Place
 from tec_xarray.testing.catalog import serve_scene

@@ -19,7 +19,7 @@ import published
 import terracodec_seeds as seeds
 from loopback_hub import Hub, run, serving
 from tec_numcodecs.weights import published as hub
-from tec_xarray.cli import app
+from tec_xarray.cli.commands import app
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401  registers .rio
 import xarray as xr
 import zarr
 
@@ -163,8 +164,6 @@ def test_groups_of_one_store(tmp_path: Path) -> None:
 
 
 def test_crs_is_there_right_after_opening(tmp_path: Path) -> None:
-    rioxarray = pytest.importorskip("rioxarray")
-    assert rioxarray
     original = scene().rio.write_crs("EPSG:32631")
     assert original["B04"].encoding["grid_mapping"] == "spatial_ref"  # where others lose it
     for zarr_format in (2, 3):

@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tec_numcodecs.extras import require
+
 if TYPE_CHECKING:
     from tec_numcodecs.models.terracodec.builders import (
         flextec_v1_s2l2a,
@@ -28,6 +30,8 @@ __all__ = [
     "terracodec_v1_tt_s2l1c",
     "terracodec_v1_tt_s2l2a",
 ]
+
+require("torch", "TerraCodec's published architectures")
 
 
 def __getattr__(name: str) -> Any:

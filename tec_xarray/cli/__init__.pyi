@@ -1,2 +1,0 @@
-from .commands import app as app
-from .commands import main as main
