@@ -16,14 +16,14 @@ from tec_numcodecs.models.mini.elic import MiniElic
 from tec_numcodecs.models.mini.flextec import MiniFlex
 from tec_numcodecs.models.mini.tt import MiniTT
 from tec_numcodecs.training import data, freeze
-from tec_numcodecs.training.augment import Sampler
-from tec_numcodecs.training.fit_networks import Fit, Settings
-from tec_numcodecs.training.sample_files import (
+from tec_numcodecs.training.dataset.augment import Sampler
+from tec_numcodecs.training.dataset.sample_files import (
     Source,
     make_shards,
     read_shards,
     validation_shard,
 )
+from tec_numcodecs.training.fit_networks import Fit, Settings
 from tec_numcodecs.weights import local_store, safetensors_io
 
 _CLASSES = {"elic": MiniElic, "tt": MiniTT, "flextec": MiniFlex}

@@ -27,7 +27,7 @@ from tec_numcodecs.models.mini.progressive.bitplanes import (
 from tec_numcodecs.models.mini.subbands.magnitude_model import Plane
 from tec_numcodecs.models.mini.transform.quantizer import STEP_UNIT
 from tec_numcodecs.models.mini.transform.wavelet_klt import Coefficients
-from tec_numcodecs.training.progressive_samples import code_passes
+from tec_numcodecs.training.dataset.progressive_samples import code_passes
 
 Int32Array = NDArray[np.int32]
 Float64Array = NDArray[np.float64]

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tec_numcodecs.training.dataset.samples import Samples
 from tec_numcodecs.training.perceptrons import Family
-from tec_numcodecs.training.samples import Samples
 
 
 @dataclass(frozen=True)

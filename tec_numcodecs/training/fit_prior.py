@@ -24,8 +24,8 @@ from tec_numcodecs.models.mini.subbands import magnitude_model as frozen
 from tec_numcodecs.models.mini.transform.quantizer import LEVELS, MAX_RATE_INDEX, steps
 from tec_numcodecs.models.mini.transform.wavelet_klt import LOW, Codebook, Coefficients, Transform
 from tec_numcodecs.training.data import Scene, read_directory
+from tec_numcodecs.training.dataset.table_counts import GROUPS, Counts, Item, planes_of
 from tec_numcodecs.training.fit_codebook import fit_codebook, tiles
-from tec_numcodecs.training.table_counts import GROUPS, Counts, Item, planes_of
 
 _ROUNDING = 0.40  # of the first round's dead zone
 _SAMPLES = 250  # per plane and crop

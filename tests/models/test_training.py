@@ -20,13 +20,14 @@ from tec_numcodecs.models.mini.elic import MiniElic
 from tec_numcodecs.models.mini.flextec import MiniFlex
 from tec_numcodecs.models.mini.tt import MiniTT
 from tec_numcodecs.sensors import get_sensor
-from tec_numcodecs.training import augment, data, freeze
+from tec_numcodecs.training import data, freeze
 from tec_numcodecs.training.calibrate import fit_offsets
 from tec_numcodecs.training.calibrate_passes import fit_pass_offsets
+from tec_numcodecs.training.dataset import augment
+from tec_numcodecs.training.dataset.sample_files import Source, read_shards, write_shard
+from tec_numcodecs.training.dataset.samples import gather
 from tec_numcodecs.training.fit_networks import Fit, Settings, tensors
 from tec_numcodecs.training.likelihood import Mixture, clamp, snap
-from tec_numcodecs.training.sample_files import Source, read_shards, write_shard
-from tec_numcodecs.training.samples import gather
 
 ROOT = Path(__file__).parents[2]
 L2A = get_sensor("sentinel-2-l2a")

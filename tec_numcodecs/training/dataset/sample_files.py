@@ -21,10 +21,10 @@ from tec_numcodecs.models.mini.flextec import MiniFlex
 from tec_numcodecs.models.mini.subbands import magnitude_model as frozen
 from tec_numcodecs.models.mini.transform.wavelet_klt import subband_sizes
 from tec_numcodecs.models.mini.tt import HISTORY, MiniTT, Past
-from tec_numcodecs.training.augment import Crop, Sampler
 from tec_numcodecs.training.data import Scene
-from tec_numcodecs.training.progressive_samples import code_passes
-from tec_numcodecs.training.samples import (
+from tec_numcodecs.training.dataset.augment import Crop, Sampler
+from tec_numcodecs.training.dataset.progressive_samples import code_passes
+from tec_numcodecs.training.dataset.samples import (
     Guessing,
     Noting,
     Samples,

@@ -1,0 +1,1 @@
+"""Samples for training: crops of scenes, augmented, as features and symbols in files."""
