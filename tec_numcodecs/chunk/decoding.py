@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tec_numcodecs.arithmetic import ieee754
 from tec_numcodecs.chunk import container, encoding, lossless, residual
 from tec_numcodecs.chunk import masks as mask
 from tec_numcodecs.chunk.container import Chunk, Header, Mode, Section
@@ -46,6 +47,7 @@ class ChunkInfo:
     sections: dict[str, int]
 
 
+@ieee754
 def encode(arrays: Sequence[Samples], config: CodecConfig) -> list[bytes]:
     """Encode chunks of one array.
 
@@ -93,6 +95,7 @@ def encode(arrays: Sequence[Samples], config: CodecConfig) -> list[bytes]:
     return [data for data in found if data is not None]
 
 
+@ieee754
 def decode(
     data: Sequence[bytes], config: CodecConfig | None = None, shape: Shape | None = None
 ) -> list[Samples]:

@@ -109,7 +109,12 @@ def decode(
         If `quality` is out of range, or asks for a part of a chunk with a residual, or of one of a
         model that has no tokens.
     """
-    header = read_header(chunk, max_samples)
+    # Binary64 and binary32, to infinity and beyond, whatever the process has set for NumPy.
+    with np.errstate(all="ignore"):
+        return _decode(read_header(chunk, max_samples), weights, quality)
+
+
+def _decode(header: Header, weights: Weights, quality: int | None) -> Array:
     _check_quality(quality, header)
     if header.mode == LOSSLESS:
         return _lossless_samples(header)
@@ -117,11 +122,10 @@ def decode(
     if header.mode == MODEL:
         dn = _decode_latents(header, weights, quality)[0]
         planes = [sorted(header.bands).index(band) for band in header.bands]
-        with np.errstate(all="ignore"):  # binary64 and binary32, to infinity and beyond
-            samples = _to_samples(dn[:, planes] * header.scale + header.offset, header)
-            if RESIDUAL in header.sections:
-                q, step = read_residual(header.sections[RESIDUAL], header.shape)
-                samples = _to_samples(samples + q * step, header)
+        samples = _to_samples(dn[:, planes] * header.scale + header.offset, header)
+        if RESIDUAL in header.sections:
+            q, step = read_residual(header.sections[RESIDUAL], header.shape)
+            samples = _to_samples(samples + q * step, header)
     else:
         require((nodata | nan).all(), "an empty chunk whose masks leave pixels out")
         samples = np.zeros(header.shape, header.dtype.newbyteorder("="))
@@ -149,7 +153,8 @@ def decode_symbols(
     header = read_header(chunk, max_samples)
     if header.mode != MODEL:
         raise InvalidInput(f"a chunk in mode {header.mode}", allowed="mode 1, a model's latents")
-    return _decode_latents(header, weights, None)[1]
+    with np.errstate(all="ignore"):
+        return _decode_latents(header, weights, None)[1]
 
 
 def _check_quality(quality: int | None, header: Header) -> None:

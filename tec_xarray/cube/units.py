@@ -14,6 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from tec_numcodecs.arguments import as_number, choice, number, shown
+from tec_numcodecs.arithmetic import ieee754
 from tec_numcodecs.chunk.samples import DN_LIMIT
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.cube.layout_record import LAYOUT, read_memo
@@ -56,6 +57,7 @@ class Meaning:
         return float("nan") if isinstance(self.nodata, str) else self.nodata
 
 
+@ieee754
 def judge(
     cube: xr.DataArray,
     source: xr.Dataset,

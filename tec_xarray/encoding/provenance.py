@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from tec_numcodecs.arithmetic import ieee754
 from tec_numcodecs.chunk.container import VERSION
 from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.rate_control import psnr
@@ -93,6 +94,7 @@ def source_of(weights: WeightsId) -> str:
     return "a file of whoever wrote this: ask them for it"
 
 
+@ieee754
 def note_achieved(array: AnyArray, journal: Journal) -> None:
     """Write down what a finished archive has lost, as its journal has it.
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from tec_numcodecs.arithmetic import ieee754
 from tec_numcodecs.chunk import decoding
 from tec_numcodecs.chunk.samples import Masks
 from tec_numcodecs.config import CodecConfig
@@ -21,6 +22,7 @@ MOST_CHUNKS = 24  # that are looked at; and never more than half of the cube's
 Samples = NDArray[Any]
 
 
+@ieee754
 def lam_for_cube(
     cube: xr.DataArray, chunks: Sequence[int], settings: Mapping[str, Any]
 ) -> float | None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from tec_numcodecs.arithmetic import ieee754
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
 from tec_xarray.report.metrics import Scaling
 from tec_xarray.store.journal import ERRORS, JOURNAL, Done, Journal
@@ -92,6 +93,7 @@ class Job:
         )
 
 
+@ieee754
 def write_block(job: Job, values: NDArray[Any], beside: Mapping[str, NDArray[Any]]) -> Done:
     """Write a block and what stands beside it; return what became of it.
 
@@ -142,6 +144,7 @@ def write_block(job: Job, values: NDArray[Any], beside: Mapping[str, NDArray[Any
     return done
 
 
+@ieee754
 def measure(
     array: AnyArray, job: Job, original: NDArray[Any], data: bytes | None
 ) -> NDArray[np.float64]:

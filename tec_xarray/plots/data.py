@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import xarray as xr
 
+from tec_numcodecs.arithmetic import ieee754
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.sensors import get_sensor
 from tec_xarray.cube.layout import as_dataset, cube_of, to_cube
@@ -65,6 +66,7 @@ def pick(cube: xr.DataArray, names: Sequence[str], what: str) -> xr.DataArray:
     return cube.isel({cube.dims[1]: [there.index(name) for name in wanted]})
 
 
+@ieee754
 def plane_of(cube: xr.DataArray, date: int, scaling: Scaling) -> Floats:
     """Return one date in DN, (C, H, W), thinned out if it is large; NaN where data are missing."""
     T = cube.shape[0]
@@ -100,6 +102,7 @@ def composite_bands(composite: Composite) -> tuple[str, tuple[str, ...]]:
     return ", ".join(names), names
 
 
+@ieee754
 def limits_of(rgb: Floats, stretch: Stretch) -> tuple[Floats, Floats]:
     """Return DN of black and of white for each of three planes (3, H, W).
 
@@ -122,6 +125,7 @@ def limits_of(rgb: Floats, stretch: Stretch) -> tuple[Floats, Floats]:
     return low_high[0], low_high[1]
 
 
+@ieee754
 def stretched(rgb: Floats, limits: tuple[Floats, Floats], missing: tuple[float, ...]) -> Floats:
     """Map (3, H, W) in DN to an image (H, W, 3) of 0 ... 1."""
     low, high = limits

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tec_numcodecs.arithmetic import ieee754
 from tec_xarray.report.metrics import HISTOGRAM_LIMIT, INDEX_STEPS, PEAK, Floats, Tally
 
 # Widths of the bins of a histogram, in DN. Odd, as errors of integers are whole and 0 is a middle.
@@ -120,6 +121,7 @@ class Histogram:
     counts: dict[str, tuple[int, ...]]
 
 
+@ieee754
 def errors_of(label: str, tally: Tally, part: tuple[Any, Any]) -> Errors:
     """Turn the sums over part of (time, band) into figures."""
     count, windows = float(tally.count[part].sum()), float(tally.windows[part].sum())
@@ -143,6 +145,7 @@ def errors_of(label: str, tally: Tally, part: tuple[Any, Any]) -> Errors:
     )
 
 
+@ieee754
 def indices_of(names: Sequence[str], dates: Sequence[str], tally: Tally) -> tuple[IndexErrors, ...]:
     """Return the errors of each index: over all dates, then date by date."""
     found = []
@@ -171,6 +174,7 @@ def indices_of(names: Sequence[str], dates: Sequence[str], tally: Tally) -> tupl
     return tuple(found)
 
 
+@ieee754
 def worst_chunk(tally: Tally, shape: Sequence[int], chunks: Sequence[int]) -> Chunk | None:
     """Find the chunk with the largest RMSE; None if there is no valid sample."""
     starts = np.arange(0, shape[0], chunks[0])
@@ -194,6 +198,7 @@ def worst_chunk(tally: Tally, shape: Sequence[int], chunks: Sequence[int]) -> Ch
     )
 
 
+@ieee754
 def histogram_of(bands: Sequence[str], tally: Tally) -> Histogram:
     """Gather the fine histogram into equal bins, as wide as 99 % of all errors need."""
     total = tally.histogram.sum(axis=0)
@@ -211,6 +216,7 @@ def histogram_of(bands: Sequence[str], tally: Tally) -> Histogram:
     return Histogram(edges, counts)
 
 
+@ieee754
 def psnr_of(mean_square: float) -> float:
     """In dB, with the peak at 10,000 DN; infinite where nothing differs."""
     return math.inf if mean_square == 0 else 10 * math.log10(PEAK**2 / mean_square)

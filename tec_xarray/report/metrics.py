@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tec_numcodecs.arithmetic import ieee754
 from tec_xarray.report.ssim import PEAK, WINDOW, Floats, Mask, ssim_sum
 
 __all__ = ["INDICES", "PEAK", "WINDOW", "Floats", "Mask", "Plan", "Scaling", "Tally", "tally"]
@@ -159,6 +160,7 @@ class Scaling:
     offset: float = 0.0
     nodata: float | None = None
 
+    @ieee754
     def apply(self, values: NDArray[Any]) -> tuple[Floats, Mask]:
         """Return DN as float64, and which samples are valid."""
         valid = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, np.bool_)
@@ -172,6 +174,7 @@ class Scaling:
         return dn, valid
 
 
+@ieee754
 def tally(
     original: NDArray[Any],
     decoded: NDArray[Any],

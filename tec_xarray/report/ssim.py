@@ -12,6 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tec_numcodecs.arithmetic import ieee754
+
 Floats: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -24,6 +26,7 @@ _KERNEL /= _KERNEL.sum()
 _C1, _C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
 
 
+@ieee754
 def ssim_sum(a: Floats, b: Floats, valid: Mask) -> tuple[float, int]:
     """Sum SSIM over the windows of one plane (H, W) that hold valid pixels only; count them."""
     if min(a.shape) < WINDOW:
