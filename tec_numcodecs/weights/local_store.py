@@ -135,7 +135,8 @@ def by_prefix(prefix: bytes) -> WeightsId:
                 return WeightsId(entry["id"], entry["sha256"])
     for directory in search_path():
         for path in sorted(directory.glob(f"{start}*.safetensors")):
-            return identity(path, path.stem)
+            if _DIGEST.fullmatch(path.stem):
+                return identity(path, path.stem)
     raise WeightsError(
         f"no weights whose SHA-256 begins with {start}",
         fix="install the version of tec-xarray that wrote the chunk, read it through the array "
