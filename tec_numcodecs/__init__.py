@@ -8,4 +8,5 @@
 # module each and need not pay for the other, and numcodecs works where zarr is not installed.
 from tec_numcodecs.extras import attach_stub
 
+__version__ = "0.1.0.dev0"
 __getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -11,3 +11,5 @@ from .options import get_options as get_options
 from .options import set_options as set_options
 from .sensors import get_sensor as get_sensor
 from .zarr3 import TecSerializer as TecSerializer
+
+__version__: str

@@ -9,6 +9,7 @@ Importing this registers ``.tec`` on datasets and arrays. Reading needs no impor
 """
 
 # Public names stand in `__init__.pyi` and are imported on first use.
+from tec_numcodecs import __version__ as __version__
 from tec_numcodecs.extras import attach_stub
 from tec_xarray.accessor import register as _register
 

@@ -25,3 +25,5 @@ from .report import sweep as sweep
 from .stac import open_stac as open_stac
 from .store.embedded_weights import open_zarr as open_zarr
 from .versions import show_versions as show_versions
+
+__version__: str

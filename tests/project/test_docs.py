@@ -9,6 +9,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 BLOCKS = {
     page.name: re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     for page in sorted(DOCS.glob("*.md"))
+    if page.name != "terracodec.md"  # needs published weights: test_readme runs it
 }
 PAGES = [name for name, blocks in BLOCKS.items() if blocks]
 

@@ -1,4 +1,4 @@
-"""README's Python blocks run as they stand, all but the one that needs the internet."""
+"""Python blocks of README and of the page on TerraCodec run as they stand."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,9 @@ import torch
 import published
 import terracodec_seeds as seeds
 
-README = Path(__file__).parents[2] / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "README.md").read_text() + (ROOT / "docs" / "terracodec.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 LOCAL = [block for block in BLOCKS if "https://" not in block]
 # These want checkpoints that the internet has; small ones of the same names stand in.
 WEIGHTS = [block for block in LOCAL if "terracodec" in block]
