@@ -132,7 +132,12 @@ def _extent(scene: Scene, crs: Any) -> Geometry:
         raise InvalidInput(
             f"item {scene.id!r} has neither a grid nor a geometry", fix="leave it out"
         )
-    return Geometry(scene.footprint, "EPSG:4326").to_crs(crs, resolution=0.01)
+    try:
+        return Geometry(scene.footprint, "EPSG:4326").to_crs(crs, resolution=0.01)
+    except Exception as error:  # shapely and pyproj have many ways
+        raise InvalidInput(
+            f"item {scene.id!r}, whose geometry has no place in {crs}", fix="leave it out"
+        ) from error
 
 
 def _shared_crs(known: Sequence[tuple[Scene, GeoBox]]) -> CRS:

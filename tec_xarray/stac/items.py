@@ -6,6 +6,8 @@ once, so that an archive does not fail at four in the morning.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +15,18 @@ from datetime import datetime as DateTime
 from typing import Any
 
 import pystac
-from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
+from tec_numcodecs.arguments import shown
 from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.redaction import for_message
 from tec_numcodecs.sensors import Sensor
 from tec_xarray.stac.errors import CatalogWarning, listed
+from tec_xarray.stac.item_grid import check_place, finite, stated_grid
+from tec_xarray.stac.links import LinkPolicy
 from tec_xarray.stac.offset import Offset, decide, find_baseline, stated_offset
-from tec_xarray.stac.search import when_taken
+from tec_xarray.stac.parse import blame_item, when_taken
+from tec_xarray.stac.search import Candidate, Found
 
 SCL = "SCL"
 DTYPES = {SCL: "uint8"}
@@ -32,10 +38,11 @@ _NOT_DATA = {"thumbnail", "overview", "visual", "metadata"}
 
 @dataclass(frozen=True)
 class File:
-    """One band of one item: where it is, and its grid if the item says."""
+    """One band of one item: where it is, its grid if the item says, and what may read it."""
 
     href: str
     grid: GeoBox | None
+    driver: str | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,8 @@ class Scene:
         By canonical name of the band, and ``SCL``.
     footprint : dict or None
         Its geometry, in longitude and latitude.
+    policy : LinkPolicy
+        What its links may name.
     """
 
     id: str
@@ -64,10 +73,11 @@ class Scene:
     offset: Offset
     files: Mapping[str, File]
     footprint: Mapping[str, Any] | None
+    policy: LinkPolicy
 
 
 def name_bands(
-    items: Sequence[pystac.Item], sensor: Sensor, bands: Sequence[str] | None
+    candidates: Sequence[Candidate], sensor: Sensor, bands: Sequence[str] | None
 ) -> list[str]:
     """Return the bands to load, canonical, ``SCL`` last; by default every one that any item has."""
     if bands is not None and not bands:
@@ -77,11 +87,16 @@ def name_bands(
         places = sensor.indices(wanted) if wanted else ()
         classes = [SCL] if len(wanted) < len(bands) else []
         return [*(sensor.bands[i] for i in places), *classes]
-    found = {name for item in items for name in _assets(item, sensor)}
-    if not found - {SCL}:
+    found: set[str] = set()
+    for candidate in candidates:
+        # What is malformed is told with everything else that is wrong with this item.
+        with contextlib.suppress(InvalidInput), blame_item():
+            found |= set(_assets(candidate.item, sensor))
+    if candidates and not found - {SCL}:
+        item = candidates[0].item
         raise InvalidInput(
-            f"no bands of {sensor.name} in items such as {items[0].id!r}, whose assets are "
-            f"{listed(list(items[0].assets), 20)}",
+            f"no bands of {sensor.name} in items such as {item.id!r}, whose assets are "
+            f"{listed([str(key) for key in item.assets], 20)}",
             allowed=", ".join(sensor.bands),
             fix="pass another collection or sensor",
         )
@@ -89,47 +104,59 @@ def name_bands(
 
 
 def understand(
-    items: Sequence[pystac.Item],
+    found: Found,
     sensor: Sensor,
     bands: Sequence[str],
     *,
     harmonize: str,
     skip: bool,
+    signed: bool,
 ) -> list[Scene]:
     """Understand every item, or say what is wrong with all that are wrong.
 
     Parameters
     ----------
-    items : sequence of pystac.Item
+    found : Found
     sensor : Sensor
     bands : sequence of str
         From `name_bands`.
     harmonize : {"auto", "never", "force"}
     skip : bool
         Leave out items that are wrong, with a warning, instead of raising.
+    signed : bool
+        Whether a function of the user makes other links before files are read.
 
     Raises
     ------
     InvalidInput
-        Files are missing, are not what they should be, or nothing tells an offset.
+        Items are malformed, files are missing or not what they should be, or nothing tells an
+        offset.
     """
-    scenes, wrong = [], []
-    for item in items:
+    scenes, wrong = [], list(found.wrong)
+    allowed = f"items with a file for each of {', '.join(bands)}, and a known offset"
+    fix = (
+        "leave these items out with on_bad_item='skip', or load fewer bands; where only the "
+        "offset is unknown, harmonize='never' keeps DN as they are"
+    )
+    for candidate in found.candidates:
         try:
-            scenes.append(_scene(item, sensor, bands, harmonize))
+            with blame_item():
+                scenes.append(_scene(candidate, sensor, bands, harmonize, signed=signed))
         except InvalidInput as error:
-            wrong.append(f"{item.id}: {error.found}")
+            wrong.append(f"{candidate.item.id}: {error.found}")
+            if error.fix and "allow_" in error.fix:  # about all items of a catalog alike
+                allowed, fix = error.allowed or allowed, error.fix
+    total = len(scenes) + len(wrong)
     if wrong and (not skip or not scenes):
         raise InvalidInput(
-            f"{len(wrong)} of {len(items)} items cannot be used: {'; '.join(wrong[:10])}"
+            f"{len(wrong)} of {total} items cannot be used: {'; '.join(wrong[:10])}"
             + (f"; and {len(wrong) - 10} more" if len(wrong) > 10 else ""),
-            allowed=f"items with a file for each of {', '.join(bands)}, and a known offset",
-            fix="leave these items out with on_bad_item='skip', or load fewer bands; where only "
-            "the offset is unknown, harmonize='never' keeps DN as they are",
+            allowed=allowed,
+            fix=fix,
         )
     if wrong:
         warnings.warn(
-            f"left out {len(wrong)} of {len(items)} items: {'; '.join(wrong)}",
+            for_message(f"left out {len(wrong)} of {total} items: {'; '.join(wrong)}"),
             CatalogWarning,
             stacklevel=3,
         )
@@ -145,7 +172,10 @@ def understand(
     return scenes
 
 
-def _scene(item: pystac.Item, sensor: Sensor, bands: Sequence[str], harmonize: str) -> Scene:
+def _scene(
+    candidate: Candidate, sensor: Sensor, bands: Sequence[str], harmonize: str, *, signed: bool
+) -> Scene:
+    item, policy = candidate.item, candidate.policy
     assets = _assets(item, sensor)
     missing = [band for band in bands if band not in assets]
     if missing:
@@ -162,7 +192,10 @@ def _scene(item: pystac.Item, sensor: Sensor, bands: Sequence[str], harmonize: s
     files = {}
     for band in bands:
         href = assets[band].get_absolute_href() or assets[band].href
-        files[band] = File(href, _grid(item.properties, fields[band]))
+        policy.check(href, signed=signed)
+        driver = policy.driver(href, assets[band].media_type)
+        files[band] = File(href, stated_grid(item.properties, fields[band]), driver)
+    check_place(item, [file.grid for file in files.values() if file.grid is not None])
     return Scene(
         id=item.id,
         taken=when_taken(item).replace(tzinfo=None),
@@ -170,6 +203,7 @@ def _scene(item: pystac.Item, sensor: Sensor, bands: Sequence[str], harmonize: s
         offset=offset,
         files=files,
         footprint=item.geometry,
+        policy=policy,
     )
 
 
@@ -187,7 +221,7 @@ def _assets(item: pystac.Item, sensor: Sensor) -> dict[str, pystac.Asset]:
 
 def _band(key: str, asset: pystac.Asset, sensor: Sensor) -> str:
     """Return which band an asset is: by its key, else by what it says it holds; else ``""``."""
-    described = asset.extra_fields.get("eo:bands") or asset.extra_fields.get("bands") or []
+    described = _bands(asset.extra_fields, "eo:bands")
     names = [key]
     if len(described) == 1:
         names += [str(described[0].get(k, "")) for k in ("name", "eo:common_name", "common_name")]
@@ -201,48 +235,35 @@ def _band(key: str, asset: pystac.Asset, sensor: Sensor) -> str:
     return ""
 
 
+def _bands(asset: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """Return what an asset says of its bands: under a key of STAC 1.0, or as in 1.1."""
+    described = asset.get(key) or asset.get("bands") or []
+    if not isinstance(described, list | tuple) or not all(
+        isinstance(band, Mapping) for band in described
+    ):
+        raise InvalidInput(f"{key} = {shown(described)}", allowed="a list of objects")
+    return list(described)
+
+
 def _size(asset: pystac.Asset) -> float:
     """Return the pixel size of an asset, as far as it says."""
     transform = asset.extra_fields.get("proj:transform")
     if transform:
-        return abs(float(transform[0]))
-    for band in (*asset.extra_fields.get("raster:bands", ()), asset.extra_fields):
+        return abs(finite("proj:transform", transform[0]))
+    for band in (*_bands(asset.extra_fields, "raster:bands"), asset.extra_fields):
         for key in ("spatial_resolution", "raster:spatial_resolution", "gsd"):
             if band.get(key):
-                return float(band[key])
-    return float("inf")
+                return finite(key, band[key])
+    return math.inf
 
 
 def _check_type(band: str, asset: Mapping[str, Any]) -> None:
     """Refuse files that say that they hold something else."""
     wanted = DTYPES.get(band, DTYPE)
-    described = asset.get("raster:bands") or asset.get("bands") or [{}]
+    described = _bands(asset, "raster:bands") or [{}]
     stated = described[0].get("data_type") or asset.get("data_type")
     if stated not in (None, wanted):
-        raise InvalidInput(f"{band} holds {stated}, not {wanted}")
+        raise InvalidInput(f"{band} holds {stated!s:.40}, not {wanted}")
     nodata = described[0].get("nodata", asset.get("nodata"))
     if nodata not in (None, 0):
-        raise InvalidInput(f"{band} has nodata = {nodata}, not 0")
-
-
-def _grid(properties: Mapping[str, Any], asset: Mapping[str, Any]) -> GeoBox | None:
-    """Return the grid of a file, None if the item does not describe it completely."""
-    shape, transform = asset.get("proj:shape"), asset.get("proj:transform")
-    crs = _crs(asset) or _crs(properties)
-    if not shape or not transform or crs is None:
-        return None
-    from affine import Affine
-
-    return GeoBox(tuple(shape), Affine(*transform[:6]), crs)
-
-
-def _crs(fields: Mapping[str, Any]) -> CRS | None:
-    for key in ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson"):
-        value = fields.get(key)
-        if value is None:
-            continue
-        try:
-            return CRS(f"EPSG:{value}" if key == "proj:epsg" else value)
-        except (ValueError, RuntimeError) as error:
-            raise InvalidInput(f"{key} = {value!r:.60} is no CRS") from error
-    return None
+        raise InvalidInput(f"{band} has nodata = {shown(nodata)}, not 0")

@@ -31,12 +31,15 @@ from tec_numcodecs.sensors import SENSORS, Sensor, get_sensor
 from tec_xarray.cube.crs import with_geo
 from tec_xarray.stac.grid import GROUPINGS, bin_scenes, group_scenes, output_grid
 from tec_xarray.stac.items import DTYPE, DTYPES, SCL, Scene, name_bands, understand
+from tec_xarray.stac.links import allowed_local, declared_hosts
 from tec_xarray.stac.reader import Driver, Origin, Sign
-from tec_xarray.stac.search import Query, Wanted, find_items
+from tec_xarray.stac.search import find_items, source_name
+from tec_xarray.stac.wanted import Query, Wanted
 
 __all__ = ["open_stac"]
 
 BLOCK = 2048  # pixels, each way, that are read at once: whole shards of an archive
+_MOST_BLOCKS = 100_000  # for a date and a band; Dask takes minutes for more
 _MODES = ("auto", "never", "force")
 _MOST_ATTEMPTS = 1000
 _COARSEST = 1e7  # units of the CRS; what is larger than the Earth has no place on it
@@ -66,6 +69,8 @@ def open_stac(
     chunks: Mapping[str, int] | None = None,
     max_items: int | None = None,
     on_bad_item: str = "raise",
+    allow_hosts: Sequence[str] | None = None,
+    allow_local: bool | None = None,
     timeout: float = 30.0,
     attempts: int = 5,
 ) -> xr.Dataset:
@@ -73,9 +78,10 @@ def open_stac(
 
     Parameters
     ----------
-    source : str, pystac_client.Client or items
-        The URL of a STAC API, an open client, or items: pystac's, dictionaries, a feature
-        collection, a search. Items are filtered by the arguments below just as a catalog is.
+    source : str, path, pystac_client.Client or items
+        The URL of a STAC API, an open client, a search, or items: pystac's, dictionaries, a
+        feature collection, the path of a file that holds one. Items are filtered by the arguments
+        below just as a catalog is.
     collection : str, optional
         For example ``"sentinel-2-l2a"``.
     bbox : sequence of four float, optional
@@ -111,8 +117,21 @@ def open_stac(
     max_items : int, optional
         Stop after so many that match, in the order in which the catalog has them.
     on_bad_item : {"raise", "skip"}
-        What to do if an item lacks a file, has files of another type, or nothing tells its
-        offset: an error that names all such items, or a warning that does.
+        What to do if an item is malformed, lacks a file, has files of another type or links that
+        are not allowed, or nothing tells its offset: an error that names all such items, or a
+        warning that does.
+    allow_hosts : list of str, optional
+        Hosts that items from the network may name beside public ones and the catalog's own:
+        ``["minio.lan"]``, ``["*.example.com"]``. Hosts on this machine, and in private and
+        link-local networks, need to be named here, unless the catalog itself lies on this machine
+        (then those of this machine and of private networks are allowed) or in a private network
+        (then those of private networks).
+    allow_local : bool, optional
+        Whether items may name files of this machine, archives in archives, VRT, and whatever else
+        GDAL can open. Default: not items that came over the network, which may name plain files
+        (https, http, s3, gs, az) only, read as GeoTIFF or JPEG 2000. Items of a file on this
+        machine, and items in memory without a link to a catalog on the network, are taken for
+        the caller's own and may: pass False for dictionaries that you downloaded yourself.
     timeout : float
         Seconds without data after which a request is given up.
     attempts : int
@@ -163,17 +182,33 @@ def open_stac(
     bands = _band_list(bands)
     if sensor is not None and not isinstance(sensor, Sensor):
         text("sensor", sensor, SENSORS[0].name)
-    items = find_items(source, wanted, timeout=timeout)
-    known = get_sensor(sensor or collection or items[0].collection_id or "")
-    names = name_bands(items, known, bands)
-    scenes = understand(items, known, names, harmonize=harmonize, skip=on_bad_item == "skip")
+    found = find_items(
+        source,
+        wanted,
+        timeout=timeout,
+        allow_hosts=declared_hosts(allow_hosts),
+        allow_local=allowed_local(allow_local),
+    )
+    named = [c.item.collection_id for c in found.candidates if c.item.collection_id]
+    # Where every item is malformed, any sensor will do to say so.
+    stated = [*named, "" if found.candidates else SENSORS[0].name]
+    known = get_sensor(sensor or collection or stated[0])
+    names = name_bands(found.candidates, known, bands)
+    scenes = understand(
+        found,
+        known,
+        names,
+        harmonize=harmonize,
+        skip=on_bad_item == "skip",
+        signed=signer is not None,
+    )
     grid = output_grid(scenes, wanted.area(), crs, resolution)
     groups = group_scenes(scenes, groupby, grid)
     origins = _origins(groups, names, harmonize)
     driver = Driver(signer, attempts, timeout, _tag(origins))
     loaded = _load(groups, origins, names, grid, resampling, sizes, driver)
     described = _describe(loaded, groups, known, harmonize)
-    described.attrs |= {"sensor": known.name, "stac_source": _source_name(source)}
+    described.attrs |= {"sensor": known.name, "stac_source": source_name(source)}
     return with_geo(described)
 
 
@@ -195,6 +230,13 @@ def _load(
         raise InvalidInput(f"chunks along {', '.join(unknown)}", allowed="time, y, x")
     _, height, width = resolve_chunk_shape(len(groups), grid, sizes, cfg=settings)[:3]
     tiles = GeoboxTiles(grid, (height, width))
+    blocks = tiles.shape[0] * tiles.shape[1]
+    if blocks > _MOST_BLOCKS:
+        raise InvalidInput(
+            f"{grid.shape[0]} x {grid.shape[1]} pixels, which are {blocks:,} blocks for each date",
+            allowed=f"up to {_MOST_BLOCKS:,} blocks",
+            fix="pass bbox=, or a coarser resolution=: items may lie far apart",
+        )
     times = [min(scene.taken for scene in group) for group in groups]
     loaded: xr.Dataset = chunked_load(
         settings,
@@ -219,14 +261,16 @@ def _origins(
         offset = 0 if harmonize == "never" else scene.offset.value or 0
         files = {}
         for name in names:
+            file = scene.files[name]
             origin = Origin(
                 scene.id,
                 name,
                 DTYPES.get(name, DTYPE),
                 0 if name == SCL else offset,
                 sure=harmonize == "force",
+                policy=scene.policy,
+                driver=file.driver,
             )
-            file = scene.files[name]
             files[name] = RasterSource(file.href, geobox=file.grid, driver_data=origin)
         sources.append(files)
     return sources
@@ -338,10 +382,3 @@ def _sizes(chunks: object) -> dict[str, int]:
         return {}
     given = mapping("chunks", chunks, "{'y': 2048, 'x': 2048}")
     return {name: whole(f"chunks[{name!r}]", size, -1, MAX_LENGTH) for name, size in given.items()}
-
-
-def _source_name(source: Any) -> str:
-    if isinstance(source, str):
-        return source
-    link = getattr(source, "self_href", None) or getattr(source, "url", None)
-    return str(link) if link else f"{type(source).__name__} of items"

@@ -7,11 +7,13 @@ they do not always agree; what was decided, and on whose word, is kept with the 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from tec_numcodecs.arguments import as_number, shown
 from tec_numcodecs.errors import InvalidInput
 
 Json: TypeAlias = Mapping[str, Any]
@@ -65,14 +67,16 @@ def stated_offset(asset: Json) -> int | None:
     """
     bands = asset.get("raster:bands") or asset.get("bands") or [{}]
     band = bands[0] if isinstance(bands[0], Mapping) else {}
-    offset = _first("offset", band, asset)
-    if offset is None:
+    stated = _first("offset", band, asset)
+    if stated is None:
         return None
-    scale = _first("scale", band, asset)
-    scale = 1.0 if scale is None else float(scale)
-    value = float(offset) / scale if scale else float("nan")
+    stated_scale = _first("scale", band, asset)
+    offset, scale = as_number(stated), as_number(1.0 if stated_scale is None else stated_scale)
+    if offset is None or scale is None:
+        raise InvalidInput(f"raster scale {shown(stated_scale)}, offset {shown(stated)}")
+    value = offset / scale if scale else float("nan")
     # 0.0001 and -0.1 give -1000; without a scale, the offset is in DN already.
-    whole = abs(value - round(value)) < 1e-3 if value == value else False  # noqa: PLR0124
+    whole = math.isfinite(value) and abs(value - round(value)) < 1e-3
     plain = abs(scale * DN_PER_REFLECTANCE - 1) < 1e-6 or scale == 1
     if not whole or not plain or not -DN_PER_REFLECTANCE < value <= 0:
         raise InvalidInput(

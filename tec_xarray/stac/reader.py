@@ -21,13 +21,16 @@ import rasterio.errors
 from numpy.typing import NDArray
 from odc.geo.converters import rio_geobox
 from odc.geo.geobox import GeoBox
-from odc.loader import RasterLoadParams, RasterSource, RioDriver, RioReader
+from odc.loader import RasterLoadParams, RasterSource, RioDriver
+from rasterio.io import DatasetReader
 
 from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.redaction import redact
 from tec_xarray.stac.errors import SourceError
+from tec_xarray.stac.links import NAMING_DOMAINS, LinkPolicy
+from tec_xarray.stac.windows import Window, read_window
 
 Pixels: TypeAlias = NDArray[np.integer[Any]]
-Window: TypeAlias = tuple[slice, slice]
 Sign: TypeAlias = Callable[[str], str]
 
 # An offset was surely taken off before if half of the pixels would be this negative after it is
@@ -36,6 +39,9 @@ _MARGIN = 200
 _ENOUGH = 4096  # pixels
 _DEFAULTS = {"GDAL_DISABLE_READDIR_ON_OPEN", "GDAL_HTTP_MAX_RETRY", "GDAL_HTTP_RETRY_DELAY"}
 _KEY = "TEC_OPTIONS"  # ours in the environment that odc-loader hands to workers
+
+
+_ANY = LinkPolicy(local=True)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,10 @@ class Origin:
         What to add to its DN.
     sure : bool
         Whether to skip the check that the offset is still there.
+    policy : LinkPolicy
+        What the link may name, after it was signed, too.
+    driver : str or None
+        The only driver of GDAL that may open it; None for any.
     """
 
     item: str
@@ -59,6 +69,8 @@ class Origin:
     dtype: str
     offset: int = 0
     sure: bool = False
+    policy: LinkPolicy = _ANY
+    driver: str | None = None
 
 
 class Driver(RioDriver):  # type: ignore[misc, unused-ignore]
@@ -92,20 +104,24 @@ class Driver(RioDriver):  # type: ignore[misc, unused-ignore]
         with super().restore_env(plain, load_state) as context:
             yield context
 
-    def open(self, src: RasterSource, ctx: Any) -> Any:
+    def open(self, src: RasterSource, ctx: Any) -> Any:  # noqa: ARG002
         """Return a reader; nothing is opened yet."""
-        return Reader(src, ctx, self)
+        return Reader(src, self)
 
 
 class Reader:
     """Reads windows of one file."""
 
-    def __init__(self, src: RasterSource, ctx: Any, driver: Driver) -> None:
-        self._src, self._ctx, self._driver = src, ctx, driver
-        self._checked = False
+    def __init__(self, src: RasterSource, driver: Driver) -> None:
+        self._src, self._driver = src, driver
 
     def read(
-        self, cfg: RasterLoadParams, dst_geobox: Any, *, dst: Any = None, selection: Any = None
+        self,
+        cfg: RasterLoadParams,
+        dst_geobox: Any,
+        *,
+        dst: Any = None,
+        selection: Any = None,  # noqa: ARG002  of odc-loader's interface; files have one band
     ) -> tuple[Window, Pixels]:
         """Read what covers a part of the grid.
 
@@ -119,7 +135,7 @@ class Reader:
         failures: list[str] = []
         for attempt in range(self._driver.attempts):
             try:
-                return self._read_once(cfg, dst_geobox, dst, selection, fresh=attempt > 0)
+                return self._read_once(cfg, dst_geobox, dst, fresh=attempt > 0)
             except InvalidInput:
                 raise
             except (rasterio.errors.RasterioError, OSError, ValueError) as error:
@@ -136,31 +152,39 @@ class Reader:
         )
 
     def _read_once(
-        self, cfg: RasterLoadParams, geobox: Any, dst: Any, selection: Any, *, fresh: bool
+        self, cfg: RasterLoadParams, geobox: Any, dst: Any, *, fresh: bool
     ) -> tuple[Window, Pixels]:
+        origin: Origin = self._src.driver_data
         sign = self._driver.sign
         # Signatures expire within the hour; an archive takes a night.
         uri = self._src.uri if sign is None else str(sign(self._src.uri))
+        try:
+            origin.policy.check_address(uri)
+        except InvalidInput as error:
+            raise self._refusal(error.found, error.allowed or "", error.fix or "") from error
         # GDAL remembers that a file was not there; a second attempt must not ask its memory.
-        forget = {"CPL_VSIL_CURL_NON_CACHED": f"/vsicurl/{uri}"} if fresh else {}
-        with rasterio.Env(**forget):
-            if not self._checked:
-                self._check(uri)
-            reader = RioReader(self._src.patch(uri=uri), self._ctx)
-            window, pixels = reader.read(cfg, geobox, dst=dst, selection=selection)
-        return window, without_offset(pixels, self._src.driver_data)
+        options = {"CPL_VSIL_CURL_NON_CACHED": f"/vsicurl/{uri}"} if fresh else {}
+        if origin.driver is not None:
+            # Files beside it are not asked for: they could name others.
+            options |= {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
+        with rasterio.Env(**options):
+            window, pixels = read_window(
+                uri, geobox, cfg, dst=dst, driver=origin.driver, check=self._check
+            )
+        return window, without_offset(pixels, origin)
 
-    def _check(self, uri: str) -> None:
+    def _check(self, file: DatasetReader) -> None:
         """Refuse a file that is not what was promised.
 
         One of another type would be cast, one with another no-data value be full of valid pixels,
-        and of one that lies elsewhere only what happens to overlap would be read.
+        of one that lies elsewhere only what happens to overlap would be read, and one that names
+        other files would have these read.
         """
         origin: Origin = self._src.driver_data
-        with rasterio.open(uri) as file:
-            dtype, nodata = file.dtypes[self._src.band - 1], file.nodatavals[self._src.band - 1]
-            grid = rio_geobox(file)
-        _check_grid(self._src.geobox, grid, origin, uri=self._src.uri)
+        if origin.driver is not None and any(file.tags(ns=name) for name in NAMING_DOMAINS):
+            raise self._refusal("names other files in its metadata", "", "leave the item out")
+        dtype, nodata = file.dtypes[self._src.band - 1], file.nodatavals[self._src.band - 1]
+        _check_grid(self._src.geobox, rio_geobox(file), origin, uri=self._src.uri)
         if dtype != origin.dtype:
             raise InvalidInput(
                 f"item {origin.item!r}, band {origin.band}: {dtype} in {self._src.uri}",
@@ -173,7 +197,14 @@ class Reader:
                 allowed="0, or none",
                 fix="leave the item out",
             )
-        self._checked = True
+
+    def _refusal(self, found: str, allowed: str, fix: str) -> InvalidInput:
+        origin: Origin = self._src.driver_data
+        return InvalidInput(
+            f"item {origin.item!r}, band {origin.band}: {found}",
+            allowed=allowed or None,
+            fix=fix or None,
+        )
 
 
 def without_offset(pixels: Pixels, origin: Origin) -> Pixels:
@@ -199,7 +230,7 @@ def _reason(error: BaseException) -> str:
     texts: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(texts) < 4:
-        texts.append(re.sub(r"\?[^\s'\"]*", "", str(cause)))
+        texts.append(re.sub(r"\?[^\s'\"]*", "", redact(str(cause))))
         cause = cause.__cause__ or cause.__context__
     return " < ".join(dict.fromkeys(texts))
 

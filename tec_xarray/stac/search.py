@@ -6,221 +6,234 @@ What was asked is asked of the items once more.
 
 from __future__ import annotations
 
-import operator
+import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pystac
-import pystac.utils
 import pystac_client
-import pystac_client.exceptions
-import requests
-import shapely.errors
-import shapely.geometry
 
-from tec_numcodecs.arguments import mapping, number, sequence, shown, text, whole
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.stac.errors import CatalogWarning, SourceError, listed
+from tec_numcodecs.redaction import redact, shorten
+from tec_xarray.stac.catalog import PAGE, as_source_error, read_features, read_file
+from tec_xarray.stac.errors import CatalogWarning
+from tec_xarray.stac.links import LinkPolicy, is_web
+from tec_xarray.stac.parse import blame_item, name_of, parse_item, when_taken
+from tec_xarray.stac.wanted import Wanted, asked, check_wanted, matches
 
-Query: TypeAlias = Mapping[str, Mapping[str, Any]]
-
-_EXAMPLE = "{'eo:cloud_cover': {'lt': 40}}"
-_NOT_STAC = (pystac.STACError, pystac.STACTypeError, KeyError, TypeError, ValueError)
-_TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "eq": operator.eq,
-    "neq": operator.ne,
-    "lt": operator.lt,
-    "lte": operator.le,
-    "gt": operator.gt,
-    "gte": operator.ge,
-    "in": lambda value, allowed: value in allowed,
-    "startsWith": lambda value, start: str(value).startswith(start),
-    "endsWith": lambda value, end: str(value).endswith(end),
-    "contains": lambda value, part: part in value,
-}
+# Links of an item that lead to where it came from.
+_ORIGINS = ("self", "root", "parent", "collection", "canonical")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What to search for; None means anything. See `tec_xarray.open_stac`."""
+class Candidate:
+    """An item that was found, and what its links may name."""
 
-    collection: str | None
-    bbox: tuple[float, float, float, float] | None
-    geometry: Any
-    datetime: Any
-    query: Query | None
-    max_items: int | None
-
-    @classmethod
-    def of(
-        cls,
-        collection: object,
-        bbox: object,
-        geometry: Any,
-        datetime: Any,
-        query: object,
-        max_items: object,
-    ) -> Self:
-        """Check the types of what a caller passed.
-
-        Raises
-        ------
-        InvalidInput
-            One of them is something else.
-        """
-        if collection is not None:
-            text("collection", collection, "sentinel-2-l2a")
-        box = None
-        if bbox is not None:
-            corners = sequence("bbox", bbox, "four numbers", "(11.0, 46.4, 11.1, 46.5)")
-            box = tuple(number("bbox", corner) for corner in corners)
-        if query is not None:
-            asked = mapping("query", query, _EXAMPLE)
-            query = {k: mapping(f"query[{k!r}]", v, "{'lt': 40}") for k, v in asked.items()}
-        most = None if max_items is None else whole("max_items", max_items, 1)
-        return cls(collection, box, geometry, datetime, query, most)  # type: ignore[arg-type]
-
-    def area(self) -> Any:
-        """Return the area in longitude and latitude as a shape, None for anywhere."""
-        if self.geometry is not None:
-            return shapely.geometry.shape(self.geometry)
-        return shapely.geometry.box(*self.bbox) if self.bbox is not None else None
+    item: pystac.Item
+    policy: LinkPolicy
 
 
-def find_items(source: Any, wanted: Wanted, *, timeout: float) -> list[pystac.Item]:
-    """Return items in order of time and name, each once.
+@dataclass
+class Found:
+    """What a search gave.
+
+    Attributes
+    ----------
+    candidates : list of Candidate
+        In order of time and name, each item once.
+    wrong : list of str
+        What is wrong with items that are malformed, by name.
+    """
+
+    candidates: list[Candidate] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+def find_items(
+    source: Any,
+    wanted: Wanted,
+    *,
+    timeout: float,
+    allow_hosts: tuple[str, ...] = (),
+    allow_local: bool | None = None,
+) -> Found:
+    """Find items, and tell malformed ones apart.
 
     Raises
     ------
     InvalidInput
         Nothing was found, or `source` holds no items.
     SourceError
-        The catalog cannot be reached, or answers with an error.
+        The catalog cannot be reached, answers with an error, or without end.
     """
-    _check(wanted)
-    if isinstance(source, (str, pystac_client.Client)):
-        found: Iterable[pystac.Item] = _search(source, wanted, timeout)
-        where = str(source)
-    else:
-        found, where = _items(source), f"{type(source).__name__} of items"
-    kept: dict[tuple[str | None, str], pystac.Item] = {}
+    check_wanted(wanted)
+    found, where = _open(source, wanted, timeout, allow_hosts, allow_local)
+    kept: dict[tuple[str | None, str], Candidate] = {}
+    wrong: dict[str, None] = {}
     seen = 0
     # Page by page: a catalog may have millions of items, and max_items be 5.
-    for item in found:
+    for raw, policy in found:
         seen += 1
-        if _matches(item, wanted):
-            kept.setdefault((item.collection_id, item.id), item)
+        try:
+            item = parse_item(raw)
+            with blame_item():
+                fits = matches(item, wanted)
+        except InvalidInput as error:
+            wrong[f"{name_of(raw)}: {error.found}"] = None
+            continue
+        if fits:
+            kept.setdefault((item.collection_id, item.id), Candidate(item, policy))
             if len(kept) == wanted.max_items:
                 break
-    items = sorted(kept.values(), key=lambda item: (when_taken(item), item.id))
-    if not items:
+    candidates = sorted(kept.values(), key=lambda c: (when_taken(c.item), c.item.id))
+    if not candidates and not wrong:
         raise InvalidInput(
-            f"no items in {where} for {_asked(wanted)} ({seen} before filtering)",
+            f"no items in {where} for {asked(wanted)} ({seen} before filtering)",
             allowed="a search that finds something",
             fix="widen it; see the catalog's collections and dates",
         )
-    return items
+    return Found(candidates, list(wrong))
 
 
-def _check(wanted: Wanted) -> None:
-    if wanted.bbox is not None and wanted.geometry is not None:
-        raise InvalidInput("bbox and geometry", allowed="one of them")
-    box = wanted.bbox
-    if box is not None and not _is_box(*box):
-        raise InvalidInput(
-            f"bbox = {box}",
-            allowed="(west, south, east, north) in degrees, west < east, south < north",
-            fix="a box across the antimeridian needs two calls",
-        )
-    try:
-        wanted.area()
-    except (shapely.errors.ShapelyError, AttributeError, TypeError, ValueError, KeyError) as error:
-        raise InvalidInput(
-            f"geometry = {shown(wanted.geometry)}",
-            allowed="GeoJSON or a shapely geometry, in longitude and latitude",
-        ) from error
-    try:
-        if wanted.datetime is not None and _interval(wanted.datetime) in ("", ".."):
-            raise ValueError("names no time")  # noqa: TRY301 (said in our words below)
-    except Exception as error:  # pystac-client raises nothing more precise
-        raise InvalidInput(
-            f"datetime = {shown(wanted.datetime)}",
-            allowed="'2023-06', '2023-03/2023-10', '2023-06-01/..', or datetime objects",
-        ) from error
-    tests = {test for tests in (wanted.query or {}).values() for test in tests}
-    if tests - set(_TESTS):
-        raise InvalidInput(
-            f"query with {', '.join(sorted(tests - set(_TESTS)))}",
-            allowed=", ".join(_TESTS),
-            fix=f"for example query={_EXAMPLE}",
-        )
+def _open(
+    source: Any,
+    wanted: Wanted,
+    timeout: float,
+    hosts: tuple[str, ...],
+    local: bool | None,
+) -> tuple[Iterator[tuple[Any, LinkPolicy]], str]:
+    """Return items as they are, each with what its links may name, and what to call the source."""
+    if isinstance(source, str | pystac_client.Client | pystac_client.ItemSearch) and not (
+        isinstance(source, str) and not is_web(source)
+    ):
+        return _search(source, wanted, timeout, hosts, local=bool(local)), source_name(source)
+    if isinstance(source, str | os.PathLike):
+        # Whoever keeps a file of items on this machine may keep the files there, too.
+        path = os.fspath(source)
+        policy = LinkPolicy.of_own(hosts, local=local is not False)
+        items = (_beside(path, raw) for raw in _items(read_file(path)))
+        return ((raw, policy) for raw in items), str(path)
+    own = ((raw, _policy_of(raw, hosts, local)) for raw in _items(source))
+    return own, f"{type(source).__name__} of items"
 
 
-def _is_box(*corners: float) -> bool:
-    """Whether these are four numbers of degrees that enclose something."""
-    if len(corners) != 4:  # the type says four, the caller may not have
-        return False
-    west, south, east, north = corners
-    return -360 <= west < east <= 360 and -90 <= south < north <= 90
+def _policy_of(raw: Any, hosts: tuple[str, ...], local: bool | None) -> LinkPolicy:
+    """Return what the links of an item may name that a caller holds in memory.
+
+    An item that came over the network says so in its links, as far as it is honest; its servers
+    are known only if the client is there that read it. Without such links it is the caller's own.
+    """
+    if isinstance(raw, pystac.Item):
+        root = raw.get_root()
+        if isinstance(root, pystac_client.Client) and is_web(root.get_self_href()):
+            return LinkPolicy.of_catalog(str(root.get_self_href()), hosts, local=bool(local))
+        links: Iterable[Any] = [(link.rel, _href(link)) for link in raw.links]
+    else:
+        given = raw.get("links") if isinstance(raw, Mapping) else None
+        links = [
+            (link.get("rel"), link.get("href"))
+            for link in (given if isinstance(given, list) else ())
+            if isinstance(link, Mapping)
+        ]
+    remote = any(rel in _ORIGINS and is_web(href) for rel, href in links)
+    if remote:
+        return LinkPolicy(bool(local), hosts)
+    return LinkPolicy.of_own(hosts, local=local is not False)
+
+
+def _href(link: pystac.Link) -> Any:
+    target = link.target
+    return target if isinstance(target, str) else getattr(target, "self_href", None)
+
+
+def _beside(path: str, raw: Any) -> Any:
+    """Let relative links of an item begin in the folder of the file that holds it."""
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("links") or [], list):
+        return raw
+    links = [
+        link for link in raw.get("links") or []
+        if not (isinstance(link, Mapping) and link.get("rel") == "self")
+    ]  # fmt: skip
+    here = {"rel": "self", "href": os.path.abspath(os.path.expanduser(path))}  # noqa: PTH100, PTH111
+    return {**raw, "links": [*links, here]}
 
 
 def _search(
-    source: str | pystac_client.Client, wanted: Wanted, timeout: float
-) -> Iterator[pystac.Item]:
+    source: str | pystac_client.Client | pystac_client.ItemSearch,
+    wanted: Wanted,
+    timeout: float,
+    hosts: tuple[str, ...],
+    *,
+    local: bool,
+) -> Iterator[tuple[Any, LinkPolicy]]:
     """Ask a STAC API, and go on asking for pages while items are taken."""
     try:
-        client = (
-            pystac_client.Client.open(source, timeout=timeout)
-            if isinstance(source, str)
-            else source
-        )
-        if not client.conforms_to("ITEM_SEARCH"):
-            raise InvalidInput(
-                f"{source!s:.200} is a catalog without search",
-                allowed="a STAC API, or items",
-                fix="pass the items: open_stac(list(catalog.get_items(recursive=True)), ...)",
+        if isinstance(source, pystac_client.ItemSearch):
+            search, url = source, _catalog_url(source)
+        else:
+            client = (
+                pystac_client.Client.open(source, timeout=timeout)
+                if isinstance(source, str)
+                else source
             )
-        query = dict(wanted.query) if wanted.query else None
-        if query and not client.conforms_to("QUERY"):
-            warnings.warn(
-                f"{source!s:.200} does not know `query`: it is asked for all items, which are "
-                "filtered here",
-                CatalogWarning,
-                stacklevel=4,
-            )
-            query = None
-        search = client.search(
-            collections=None if wanted.collection is None else [wanted.collection],
-            bbox=wanted.bbox,
-            intersects=wanted.geometry,
-            datetime=wanted.datetime,
-            query=query,
-            limit=100,
-        )
-        # Only the client knows how many are left after its own filter: no max_items here.
-        yield from search.items()
-    except (
-        pystac_client.exceptions.APIError,
-        pystac.STACError,
-        pystac.STACTypeError,
-        requests.RequestException,
-        OSError,
-    ) as error:
-        raise SourceError(
-            f"{source!s:.200}: {type(error).__name__}: {error!s:.500}",
-            allowed="a STAC API that answers",
-            fix="check the address and the search, or try again later",
-        ) from error
+            url = source if isinstance(source, str) else str(client.get_self_href())
+            search = _search_of(client, source, wanted)
+        policy = LinkPolicy.of_catalog(url, hosts, local=local)
+        # Only we know how many are left after our own filter: no max_items here.
+        for raw in read_features(search, policy):
+            yield raw, policy
+    except Exception as error:  # clients raise anything for what they did not expect
+        raise as_source_error(error, source_name(source)) from error
 
 
-def _items(source: Any) -> list[pystac.Item]:
-    """Take items out of what may hold them."""
-    if isinstance(source, pystac_client.ItemSearch):
-        return list(source.items())
+def _search_of(client: pystac_client.Client, source: Any, wanted: Wanted) -> Any:
+    """Make the search, with as much of what is wanted as the server knows."""
+    if not client.conforms_to("ITEM_SEARCH"):
+        raise InvalidInput(
+            f"{source_name(source)} is a catalog without search",
+            allowed="a STAC API, or items",
+            fix="pass the items: open_stac(list(catalog.get_items(recursive=True)), ...)",
+        )
+    query = dict(wanted.query) if wanted.query else None
+    if query and not client.conforms_to("QUERY"):
+        warnings.warn(
+            f"{source_name(source)} does not know `query`: it is asked for all items, which are "
+            "filtered here",
+            CatalogWarning,
+            stacklevel=6,
+        )
+        query = None
+    return client.search(
+        collections=None if wanted.collection is None else [wanted.collection],
+        bbox=wanted.bbox,
+        intersects=wanted.geometry,
+        datetime=wanted.datetime,
+        query=query,
+        limit=PAGE,
+    )
+
+
+def _catalog_url(search: pystac_client.ItemSearch) -> str:
+    """Return which catalog a search asks: the one that the user named, if that is known."""
+    url = None if search.client is None else search.client.get_self_href()
+    return str(url) if is_web(url) else search.url
+
+
+def source_name(source: Any) -> str:
+    """Return what a source is called in messages and attributes: without secrets."""
+    if isinstance(source, str | os.PathLike):
+        return shorten(redact(os.fspath(source)), 200)
+    link = getattr(source, "self_href", None) or getattr(source, "url", None)
+    return shorten(redact(str(link)), 200) if link else f"{type(source).__name__} of items"
+
+
+def _items(source: Any) -> Iterator[Any]:
+    """Yield what may be items out of what may hold them."""
     if isinstance(source, pystac.Item):
-        return [source]
+        yield source
+        return
     if isinstance(source, Mapping):
         whole_collection = source.get("type") == "FeatureCollection"
         source = source.get("features") if whole_collection else [source]
@@ -228,75 +241,4 @@ def _items(source: Any) -> list[pystac.Item]:
         raise InvalidInput(
             f"{type(source).__name__}", allowed="the URL of a STAC API, or items", fix="pass a list"
         )
-    found = []
-    for item in source:
-        if isinstance(item, Mapping) and item.get("type") == "Feature":
-            # from_dict migrates old STAC versions; a copy, as the caller's must not change.
-            try:
-                found.append(pystac.Item.from_dict(dict(item), preserve_dict=True))
-            except _NOT_STAC as error:
-                raise InvalidInput(
-                    f"item {item.get('id')!r}: {error}", allowed="STAC items"
-                ) from error
-        elif isinstance(item, pystac.Item):
-            found.append(item)
-        else:
-            raise InvalidInput(f"{item!r:.80}", allowed="pystac items, or their dictionaries")
-    return found
-
-
-def _matches(item: pystac.Item, wanted: Wanted) -> bool:
-    """Tell whether an item is what was asked for, whoever has checked that before."""
-    if wanted.collection is not None and item.collection_id not in (None, wanted.collection):
-        return False
-    area = wanted.area()
-    here = None if item.geometry is None else shapely.geometry.shape(item.geometry)
-    if area is not None and here is not None and not area.intersects(here):
-        return False
-    for name, tests in (wanted.query or {}).items():
-        value = item.properties.get(name)
-        if value is None or not all(_holds(name, value, *test) for test in tests.items()):
-            return False
-    return _in_time(item, wanted.datetime)
-
-
-def _holds(name: str, value: Any, test: str, wanted: Any) -> bool:
-    """Tell whether a property of an item passes a test."""
-    try:
-        return bool(_TESTS[test](value, wanted))
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"query[{name!r}] = {{{test!r}: {shown(wanted)}}}, where items have {shown(value)}",
-            allowed="what can be compared with it",
-            fix=f"for example query={_EXAMPLE}",
-        ) from error
-
-
-def _in_time(item: pystac.Item, when: Any) -> bool:
-    if when is None:
-        return True
-    start, _, end = _interval(when).partition("/")
-    taken = when_taken(item)
-    after = start in ("", "..") or pystac.utils.str_to_datetime(start) <= taken
-    if not end:
-        return taken == pystac.utils.str_to_datetime(start)
-    return after and (end == ".." or taken <= pystac.utils.str_to_datetime(end))
-
-
-def _interval(when: Any) -> str:
-    """Return a time or an interval as it is sent to servers, ``""`` for None."""
-    parameters = pystac_client.ItemSearch("", datetime=when).get_parameters()
-    return str(parameters.get("datetime", ""))
-
-
-def when_taken(item: pystac.Item) -> Any:
-    """Return when an item was taken, with time zone."""
-    taken = item.datetime or item.common_metadata.start_datetime
-    if taken is None:
-        raise InvalidInput(f"item {item.id!r} has no date", allowed="items with datetime")
-    return pystac.utils.str_to_datetime(pystac.utils.datetime_to_str(taken))
-
-
-def _asked(wanted: Wanted) -> str:
-    given = {k: v for k, v in vars(wanted).items() if v is not None}
-    return listed([f"{name} = {value!r:.80}" for name, value in given.items()]) or "anything"
+    yield from source

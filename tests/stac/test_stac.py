@@ -363,6 +363,9 @@ def test_a_missing_file_is_an_error_and_not_zeros(items):
 
 def test_items_of_different_zones_are_told_apart(items, quiet):
     other = edited(items[1], **{"proj:epsg": 32633})
+    with pytest.raises(InvalidInput, match=r"a grid at 17\.\d+, 47.* but a geometry at 11\."):
+        open_stac([items[0], other], bands=["red"])
+    other["geometry"] = None
     with pytest.raises(InvalidInput, match=rf"EPSG:32632 \({items[0]['id']}\).*EPSG:32633"):
         open_stac([items[0], other], bands=["red"])
     one = open_stac([items[0]], bands=["red"], crs="EPSG:32633", resolution=10)
