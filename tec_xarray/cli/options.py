@@ -118,13 +118,21 @@ class Search:
     harmonize: Annotated[str, typer.Option(help="auto, never or force.")] = "auto"
     sign: Annotated[str | None, typer.Option(help="planetary-computer")] = None
     on_bad_item: Annotated[str, typer.Option(help="raise, or skip (and say so).")] = "raise"
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A private host that items may name; repeatable.")
+    ] = None
+    allow_local: Annotated[
+        bool, typer.Option("--allow-local", help="Let items of a catalog name local files.")
+    ] = False
 
     def open(self) -> Any:
         """Ask; returns a lazy dataset."""
         from tec_xarray.cli.model_list import search
 
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return search(given.pop("stac"), **{**given, "bands": band_list(self.bands)})
+        given |= {"bands": band_list(self.bands), "allow_hosts": given.pop("allow_host")}
+        given["allow_local"] = given["allow_local"] or None
+        return search(given.pop("stac"), **given)
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

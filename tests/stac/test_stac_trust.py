@@ -160,7 +160,8 @@ INDIRECT = {
     "cache": "/vsicached?file={0}", "curl": "/vsicurl/file://{0}", "curl?": "/vsicurl?url={0}",
     "zip": "zip://{0}!a.tif", "zip over http": "zip+https://example.com/a.zip!b.tif",
     "tar": "/vsitar/{0}", "memory": "/vsimem/a.tif", "netcdf": 'NETCDF:"{0}":B02',
-    "service": "WMS:http://example.com/", "xml": "<GDAL_WMS></GDAL_WMS>", "relative": "../secret.tif",
+    "service": "WMS:http://example.com/", "xml": "<GDAL_WMS></GDAL_WMS>",
+    "relative": "../secret.tif",
     "ftp": "ftp://example.com/a.tif", "empty": "", "space": " {0}", "json": '{{"type": "gdal"}}',
 }  # fmt: skip
 
