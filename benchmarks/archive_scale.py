@@ -34,7 +34,7 @@ from tec_numcodecs.sensors import get_sensor
 from tec_xarray.archive import Archive, work_of
 from tec_xarray.execution.scheduler import groups
 from tec_xarray.store.journal import Journal
-from tec_xarray.store.location import Place
+from tec_xarray.store.location import StoreLocation
 
 TILE, DATES, SOURCE = 10980, 8, 2048
 
@@ -80,7 +80,7 @@ def plan() -> dict[str, Any]:
         marking = time.perf_counter() - start
         # A small archive stands in for the large one: only its settings are used.
         tile(256).tec.compress(lam=20, store=store, shards=(4, 12, 1024, 1024))
-        archive = Archive.open(Place.of(store, None, None))
+        archive = Archive.open(StoreLocation.of(store, None, None))
         cube = marked["reflectance"]
         object.__setattr__(archive, "array", _like(archive.array, cube.shape))
         start = time.perf_counter()
@@ -98,7 +98,7 @@ def plan() -> dict[str, Any]:
 
 
 def _like(array: Any, shape: tuple[int, ...]) -> Any:
-    from tec_xarray.store.location import variant
+    from tec_xarray.store.objects import variant
 
     return variant(array, shape)
 
@@ -133,7 +133,7 @@ def encode(side: int, workers: int) -> dict[str, Any]:
         stop.set()
         for watcher in watchers:
             watcher.join()
-        done = Journal(Place(str(store))).all()
+        done = Journal(StoreLocation(str(store))).all()
         found = tec_xarray.info(store)
     return {
         "workers": workers, "raw_megabytes": raw / 1e6, "blocks": len(done), "seconds": seconds,

@@ -14,11 +14,13 @@ set_options(threads=1)
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
 import threading
 import weakref
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
@@ -29,7 +31,7 @@ from tec_numcodecs.arguments import shown, whole
 from tec_numcodecs.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
 
@@ -138,7 +140,30 @@ def get_options() -> Options:
     values = _from_environment()
     for layer in _layers:  # one read of the name: a writer replaces the tuple, never edits it
         values.update(layer.values)
-    return replace(_DEFAULTS, **values)
+    found = replace(_DEFAULTS, **values)
+    least = _least_limit.get()
+    if least is None:
+        return found
+    return replace(found, quality=0, max_chunk_bytes=max(found.max_chunk_bytes, least))
+
+
+@contextlib.contextmanager
+def reading_as_stored(chunk_bytes: int = 0) -> Iterator[None]:
+    """Read whole what is stored, whatever the options for reading say; in this context only.
+
+    Whoever writes, measures or checks uses this: `quality` and `max_chunk_bytes` are for people who
+    look at data. It holds in this thread and in tasks that are started from it, not in others.
+
+    Parameters
+    ----------
+    chunk_bytes : int
+        A chunk of this size is read even where `max_chunk_bytes` is smaller.
+    """
+    token = _least_limit.set(chunk_bytes)
+    try:
+        yield
+    finally:
+        _least_limit.reset(token)
 
 
 class _Layer:
@@ -161,6 +186,8 @@ _MOST_BYTES = (1 << 63) - 1
 _KEYS = tuple(field.name for field in fields(Options))
 _lock = threading.Lock()
 _layers: tuple[_Layer, ...] = ()
+# Set while chunks are read as they are stored: the least that `max_chunk_bytes` is then.
+_least_limit: ContextVar[int | None] = ContextVar("tec_least_limit", default=None)
 
 
 def _push(layer: _Layer) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from tec_numcodecs.arguments import choice, switch, whole
+from tec_numcodecs.arguments import choice, mapping, switch, whole
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.models.weights_lookup import Weights, any_rate
 from tec_xarray.cube.bands import find_axes, find_sensor
@@ -24,14 +24,10 @@ from tec_xarray.cube.units import DN_PER_REFLECTANCE, Meaning, judge
 from tec_xarray.encoding.auxiliary import align_chunks, auxiliary_encoding, without_storage
 from tec_xarray.encoding.provenance import with_provenance
 from tec_xarray.execution.scheduler import How
-from tec_xarray.store.reading import (
-    CODEC,
-    Target,
-    check_codec,
-    configurations,
-    open_store,
-    write_region,
-)
+from tec_xarray.store.codec_metadata import CODEC, check_codec, configurations
+from tec_xarray.store.lease import WAIT
+from tec_xarray.store.location import StoreLocation, WriteTarget, check_group
+from tec_xarray.store.reading import open_store
 
 DEFAULT_LAM = 20.0
 
@@ -71,6 +67,8 @@ def compress(
     retries: int = 2,
     resources: Mapping[str, float] | None = None,
     progress: bool | None = None,
+    wait: float = WAIT,
+    break_lease: bool = False,
 ) -> xr.Dataset:
     """Compress a dataset of bands, now or when it is written.
 
@@ -137,6 +135,10 @@ def compress(
         How to write to `store`: how often to try a block again, what a task needs of a Dask worker
         (``{"GPU": 1}``), and whether to show a bar. The work runs on the current Dask client or
         scheduler. What is interrupted can be finished with `tec_xarray.resume`.
+    wait, break_lease
+        An archive has one writer at a time. If there is another one, how many seconds to wait for
+        it to finish, before this one is refused; and whether to take its place at once, because it
+        is gone for good.
 
     Returns
     -------
@@ -163,11 +165,10 @@ def compress(
     switches = {"cf": cf, "appendable": appendable, "embed_weights": embed_weights}
     for key, value in switches.items():
         switch(key, value)
-    how = How(retries, resources, progress)
+    how = How(retries, resources, progress, wait, break_lease)
     _check_per(per, store, region)
     _check_embed(embed_weights, store, region)
-    target = Target(store, group, zarr_format, mode, consolidated, storage_options)
-    target.check(region)
+    target = _target(store, group, storage_options, (zarr_format, mode, consolidated), region)
     source = as_dataset(data)
     cubes = to_cube(source, bands=bands, sensor=sensor, variable=variable, name=name)
     cube = cube_of(cubes)
@@ -208,18 +209,42 @@ def compress(
     marked = with_geo(_mark(cubes, cube, encoding, meaning, grid, cf=cf))
     codec = next(configurations([encoding.get(k) for k in ("serializer", "compressors")]))
     marked = with_provenance(marked, codec, asked)
-    if store is None:
+    if target is None:
         return marked
-    from tec_xarray.archive import handle
+    from tec_xarray.archive import regions, writing
 
     if region is None:
-        handle.write(
+        writing.write(
             marked, target, appendable=appendable, how=how, source=cube.chunks,
             embed_weights=embed_weights,
         )  # fmt: skip
     else:
-        write_region(marked, target, region, how)
-    return open_store(target)
+        regions.write_region(marked, target, region, how)
+    return open_store(target.location, target.consolidated)
+
+
+def _target(
+    store: Any,
+    group: str | None,
+    storage_options: dict[str, Any] | None,
+    how: tuple[int, str, bool | None],
+    region: Mapping[str, slice] | None,
+) -> WriteTarget | None:
+    """Check where to write; None without a store."""
+    if store is None:
+        check_group(group, storage_options)
+        WriteTarget(StoreLocation({}), *how)  # what is no mode is refused without a store, too
+        if region is not None:
+            mapping("region", region, "{'time': slice(0, 4)}")
+            raise InvalidInput(
+                "region without store",
+                allowed="region= for an array in a store",
+                fix="pass store=, too",
+            )
+        return None
+    target = WriteTarget(StoreLocation.of(store, group, storage_options), *how)
+    target.check(region)
+    return target
 
 
 def drop_codec(data: xr.Dataset) -> xr.Dataset:

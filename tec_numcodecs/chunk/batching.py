@@ -11,6 +11,7 @@ it met and nothing else, a thread that is gone is started again, and where there
 
 from __future__ import annotations
 
+import contextvars
 import os
 import queue
 import sys
@@ -65,8 +66,13 @@ def decode(data: bytes, config: CodecConfig, shape: decoding.Shape | None) -> Fu
 def _submit(
     key: tuple[object, ...], item: object, run: Callable[[Sequence[Any]], Sequence[Any]]
 ) -> Future[Any]:
+    options = get_options()
+    # Options may hold in the caller's context only, so the job runs in a copy of it; and jobs that
+    # see other options are no batch.
+    key = (*key, options.quality, options.max_chunk_bytes)
     hash(key)  # what fails here must fail in the caller's thread, not in the one that serves all
-    job = _Job(key, item, run, get_options().batch_size, Future())
+    context = contextvars.copy_context()
+    job = _Job(key, item, lambda items: context.run(run, items), options.batch_size, Future())
     worker = _worker()
     if worker is None or worker.thread is threading.current_thread():
         _run([job])

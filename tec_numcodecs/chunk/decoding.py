@@ -29,10 +29,11 @@ from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, WeightsError
 from tec_numcodecs.models import loading
 from tec_numcodecs.models.base import Geometry, Model, Rate
-from tec_numcodecs.options import get_options
+from tec_numcodecs.options import get_options, reading_as_stored
 from tec_numcodecs.sensors import get_sensor
 from tec_numcodecs.weights.local_store import WeightsId, by_prefix
 
+_OWN_BYTES = 1 << 62  # an encoder decodes what it has just made, of whatever size
 _LEAST_PLANE = 4096  # bytes that one band of one date counts for, where a model decodes it
 
 Shape = tuple[int, int, int, int]
@@ -48,6 +49,7 @@ class ChunkInfo:
 
 
 @ieee754
+@reading_as_stored(_OWN_BYTES)
 def encode(arrays: Sequence[Samples], config: CodecConfig) -> list[bytes]:
     """Encode chunks of one array.
 

@@ -2,8 +2,8 @@ from .appending import append as append
 from .copying import copy as copy
 from .describing import info as info
 from .handle import Archive as Archive
-from .handle import begun as begun
-from .handle import resume as resume
-from .handle import work_of as work_of
+from .resuming import begun as begun
+from .resuming import resume as resume
 from .verification import Verification as Verification
 from .verification import verify as verify
+from .writing import work_of as work_of

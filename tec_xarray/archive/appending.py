@@ -16,14 +16,20 @@ import xarray as xr
 from zarr.core.sync import sync
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.archive.handle import Archive, finish, go, interrupted
+from tec_xarray.archive.handle import Archive, interrupted
 from tec_xarray.archive.matching import mark_like
 from tec_xarray.archive.template import stored_values
+from tec_xarray.archive.writing import finish, go
 from tec_xarray.cube.layout import cube_of
 from tec_xarray.execution.block import make_tail, tail_of
+from tec_xarray.execution.cluster import check_reach
 from tec_xarray.execution.scheduler import How
+from tec_xarray.store.codec_metadata import AnyArray
 from tec_xarray.store.journal import Journal
-from tec_xarray.store.location import AnyArray, Place, block_shape, is_transaction
+from tec_xarray.store.lease import WAIT, Lease, writing
+from tec_xarray.store.location import StoreLocation, is_transaction
+from tec_xarray.store.objects import block_shape
+from tec_xarray.store.overlap import check_apart
 
 _UNITS = {"seconds": "s", "microseconds": "us", "milliseconds": "ms", "nanoseconds": "ns"}
 
@@ -37,6 +43,8 @@ def append(
     retries: int = 2,
     resources: Mapping[str, float] | None = None,
     progress: bool | None = None,
+    wait: float = WAIT,
+    break_lease: bool = False,
     **settings: Any,
 ) -> xr.Dataset:
     """Add dates to an archive.
@@ -48,7 +56,7 @@ def append(
         there.
     store, group, storage_options
         The archive; best made with ``compress(..., appendable=True)``.
-    retries, resources, progress
+    retries, resources, progress, wait, break_lease
         As of `tec_xarray.compress`.
     **settings
         Of `tec_xarray.compress`: only what the data do not say themselves (`bands`, `variable`).
@@ -66,12 +74,28 @@ def append(
     TecError
         Blocks failed. The archive is as it was; the same call once more finishes the work.
     """
-    how = How(retries, resources, progress)
-    place = Place.of(store, group, storage_options)
+    how = How(retries, resources, progress, wait, break_lease)
+    place = StoreLocation.of(store, group, storage_options)
+    check_reach(place.store)
+    Archive.open(place, "r+")  # what is none is refused before a lease is written
+    with writing(place, "append", how.patience) as lease:
+        append_held(data, place, how, settings, lease)
+    return Archive.open(place).dataset()
+
+
+def append_held(
+    data: xr.Dataset | xr.DataArray,
+    place: StoreLocation,
+    how: How,
+    settings: Mapping[str, Any],
+    lease: Lease,
+) -> None:
+    """Add dates to an archive whose lease is held."""
     archive = Archive.open(place, "r+")
     if archive.pending is not None:
         _level(archive)
     marked = mark_like(data, archive, settings)
+    check_apart(marked, place)
     cube = cube_of(marked)
     dates = _labels(cube)
     pending = archive.pending
@@ -97,13 +121,13 @@ def append(
     if is_transaction(place.store):
         # It takes nothing behind the end, and shows nothing before the commit.
         list(_grow(archive, marked, values, stop))
-    jobs = list(archive.jobs(stop, first, lossless_tail=True, tail=tail))
-    go(archive, marked, jobs, journal, how, origin=(first, 0, 0), label="append")
+    jobs = list(archive.jobs(stop, first, lossless_tail=True, tail=tail, lease=lease.token))
+    go(archive, marked, jobs, journal, how, lease=lease, origin=(first, 0, 0), label="append")
+    lease.check_now()
     _commit(archive, marked, values, first, stop)
     _remove(archive.array, tail)
-    finish(archive)
+    finish(archive, lease)
     journal.note(append=None, appendable=True)
-    return archive.dataset()
 
 
 def _labels(cube: xr.DataArray) -> list[str]:

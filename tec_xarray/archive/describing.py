@@ -11,7 +11,8 @@ from tec_xarray.archive.handle import Archive
 from tec_xarray.archive.verification import without_journal
 from tec_xarray.report.metrics import PEAK
 from tec_xarray.store.journal import Done, Journal, has_journal
-from tec_xarray.store.location import Place, block_shape
+from tec_xarray.store.location import StoreLocation
+from tec_xarray.store.objects import block_shape
 
 
 def info(
@@ -35,7 +36,7 @@ def info(
     InvalidInput
         There is no compressed cube.
     """
-    place = Place.of(store, group, storage_options)
+    place = StoreLocation.of(store, group, storage_options)
     journal = Journal(place) if has_journal(place) else None
     archive = without_journal(place) if journal is None else Archive.open(place)
     array = archive.array

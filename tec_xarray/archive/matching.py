@@ -12,7 +12,7 @@ from tec_numcodecs.arguments import known
 from tec_xarray.archive import template
 from tec_xarray.cube.bands import find_axes, find_source
 from tec_xarray.cube.layout import as_dataset, cube_of
-from tec_xarray.store.reading import configurations
+from tec_xarray.store.codec_metadata import configurations
 
 if TYPE_CHECKING:
     from tec_xarray.archive.handle import Archive

@@ -10,9 +10,10 @@ import xarray as xr
 import zarr
 
 from tec_numcodecs.errors import InvalidInput
+from tec_xarray.archive.to_zarr import write
 from tec_xarray.cube.layout import cube_of
-from tec_xarray.store.location import AnyArray, Place
-from tec_xarray.store.reading import Target, write
+from tec_xarray.store.codec_metadata import AnyArray
+from tec_xarray.store.location import StoreLocation, WriteTarget
 
 
 def block_of(cube: xr.DataArray) -> tuple[int, ...]:
@@ -34,7 +35,7 @@ def beside(marked: xr.Dataset) -> list[str]:
     return found
 
 
-def write_template(marked: xr.Dataset, target: Target) -> None:
+def write_template(marked: xr.Dataset, target: WriteTarget) -> None:
     """Write metadata and whatever is not written block by block."""
     cube = cube_of(marked)
     block = block_of(cube)
@@ -53,7 +54,7 @@ def write_template(marked: xr.Dataset, target: Target) -> None:
     write(frame.drop_vars(slow), target, compute=False)
     if slow:
         rest = frame[slow].drop_vars([n for n in frame.coords if n not in slow], errors="ignore")
-        write(rest, target, mode="a")
+        write(rest, target)
 
 
 def stored_values(variable: xr.Variable, name: str, array: AnyArray) -> Any:
@@ -86,7 +87,7 @@ def stored_values(variable: xr.Variable, name: str, array: AnyArray) -> Any:
     return np.asarray(encoded.values).astype(array.dtype)
 
 
-def reconsolidate(place: Place) -> None:
+def reconsolidate(place: StoreLocation) -> None:
     """Renew consolidated metadata wherever there are some: readers see all changes at once."""
     import warnings
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,24 +14,19 @@ from numpy.typing import NDArray
 from tec_numcodecs.arguments import known
 from tec_numcodecs.chunk import decoding
 from tec_numcodecs.errors import InvalidInput, TecError
-from tec_xarray.archive.handle import Archive, work_of
+from tec_numcodecs.options import reading_as_stored
+from tec_xarray.archive.handle import Archive
 from tec_xarray.archive.matching import mark_like
+from tec_xarray.archive.writing import work_of
 from tec_xarray.cube.layout import cube_of
 from tec_xarray.execution.block import Job, measure
 from tec_xarray.execution.progress import Meter
 from tec_xarray.execution.scheduler import How, Work, run
 from tec_xarray.store import embedded_weights
+from tec_xarray.store.codec_metadata import configuration
 from tec_xarray.store.journal import Done, Result, has_journal
-from tec_xarray.store.location import (
-    Index,
-    Place,
-    block_key,
-    block_shape,
-    digest,
-    read_object,
-    scratch,
-)
-from tec_xarray.store.reading import configuration
+from tec_xarray.store.location import StoreLocation
+from tec_xarray.store.objects import Index, block_key, block_shape, digest, read_object, scratch
 from tec_xarray.store.shard_index import chunks_of
 
 
@@ -136,20 +131,20 @@ def verify(
     how = How(progress=progress)
     if original is None:
         known(settings, (), "verify without an original")
-    place = Place.of(store, group, storage_options)
+    place = StoreLocation.of(store, group, storage_options)
     journal = has_journal(place)
     archive = Archive.open(place) if journal else without_journal(place)
     marked = None if original is None else mark_like(original, archive, settings)
     dates = archive.array.shape[0]
     jobs = list(archive.jobs(dates, 0, lossless_tail=False, tail=None))
     if marked is None:
-        work = Work(jobs, block_shape(archive.array), None, {}, task=check_block)
+        work = Work(jobs, block_shape(archive.array), None, {}, check_block)
     else:
         if cube_of(marked).shape[0] != dates:
             raise InvalidInput(
                 f"an original of {cube_of(marked).shape[0]} dates", allowed=f"{dates}, as stored"
             )
-        work = replace(work_of(archive, marked, jobs), task=check_block)
+        work = work_of(archive, marked, jobs, check_block)
     found: list[Checked] = []
     problems = list(_notes(archive))
     with Meter("verify", len(jobs), progress) as meter:
@@ -179,6 +174,13 @@ def check_block(
     job: Job, values: NDArray[Any] | None, beside: Mapping[str, NDArray[Any]]
 ) -> Checked:
     """Check one block; with its original values, its errors, too. Runs on a worker."""
+    with reading_as_stored():
+        return _check_block(job, values, beside)
+
+
+def _check_block(
+    job: Job, values: NDArray[Any] | None, beside: Mapping[str, NDArray[Any]]
+) -> Checked:
     opened = job.handles("r")
     array = opened.array(job.variable)
     known = opened.journal.find(job.index) if opened.journal is not None else None
@@ -268,7 +270,7 @@ def _notes(archive: Archive) -> Iterator[tuple[str, str]]:
         yield "append", text
 
 
-def _beside(place: Place, archive: Archive) -> list[tuple[str, str]]:
+def _beside(place: StoreLocation, archive: Archive) -> list[tuple[str, str]]:
     """Read every other variable, whose compressor checks what it reads."""
     problems = []
     for name, array in place.open().arrays():
@@ -284,7 +286,7 @@ def _beside(place: Place, archive: Archive) -> list[tuple[str, str]]:
     return problems
 
 
-def without_journal(place: Place) -> Archive:
+def without_journal(place: StoreLocation) -> Archive:
     """Find the one compressed cube of a group that has no journal."""
     found = [(name, array) for name, array in place.open().arrays() if configuration(array)]
     if len(found) != 1:

@@ -206,11 +206,11 @@ def _write(
     running: Running,
 ) -> None:
     import tec_xarray
-    from tec_xarray.archive.handle import begun
-    from tec_xarray.store.location import Place
+    from tec_xarray.archive.resuming import begun
+    from tec_xarray.store.location import StoreLocation
 
     how = {"group": writing.group, **running.settings()}
-    state = begun(Place.of(store, writing.group, None)) if writing.resume else "nothing"
+    state = begun(StoreLocation.of(store, writing.group, None)) if writing.resume else "nothing"
     if state == "archive":
         tec_xarray.resume(data, store, **how, **settings)
     else:

@@ -24,8 +24,9 @@ from tec_numcodecs.redaction import redact
 from tec_numcodecs.weights import published as hub
 from tec_numcodecs.weights.local_store import WeightsId, bundled
 from tec_xarray.cube.layout import cube_of
+from tec_xarray.store.codec_metadata import AnyArray
 from tec_xarray.store.journal import Journal
-from tec_xarray.store.location import AnyArray, block_shape
+from tec_xarray.store.objects import block_shape
 
 PREFIX = "lossy_compression"
 _REACHED = f"{PREFIX}_achieved"
@@ -125,7 +126,7 @@ def note_achieved(array: AnyArray, journal: Journal) -> None:
 
 
 def _configuration(array: AnyArray) -> dict[str, Any]:
-    from tec_xarray.store.reading import configuration
+    from tec_xarray.store.codec_metadata import configuration
 
     return configuration(array)
 

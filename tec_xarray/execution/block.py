@@ -7,6 +7,7 @@ every reader has.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +22,13 @@ from zarr.core.sync import sync
 
 from tec_numcodecs.arithmetic import ieee754
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
+from tec_numcodecs.options import reading_as_stored
 from tec_xarray.report.metrics import Scaling
+from tec_xarray.store.codec_metadata import AnyArray
 from tec_xarray.store.journal import ERRORS, JOURNAL, Done, Journal
-from tec_xarray.store.location import (
-    AnyArray,
+from tec_xarray.store.location import StoreLocation
+from tec_xarray.store.objects import (
     Index,
-    Place,
     block_key,
     block_shape,
     digest,
@@ -65,9 +67,11 @@ class Job:
         Where copies of blocks with older dates are kept until all is done.
     run : str
         What all jobs of a run have in common, and no other.
+    lease : str
+        The token of the lease under which it is written; empty where there is none.
     """
 
-    place: Place
+    place: StoreLocation
     variable: str
     index: Index
     shape: tuple[int, ...]
@@ -77,6 +81,7 @@ class Job:
     max_error: float | Sequence[float] | None = None
     tail: str | None = None
     run: str = ""
+    lease: str = ""
 
     def handles(self, mode: str = "r+") -> Handles:
         """Return what is open of the archive."""
@@ -111,7 +116,17 @@ def write_block(job: Job, values: NDArray[Any], beside: Mapping[str, NDArray[Any
         The values cannot be stored.
     CorruptChunk
         What was read back is not what was promised, or the older dates of the block are damaged.
+    TecError
+        The writer has lost its lease to another one.
     """
+    chunk = job.handles().array(job.variable).chunks
+    # What a decoder counts for a chunk: at least 4 KiB for each band of a date.
+    size = math.prod(chunk[:2]) * max(math.prod(chunk[2:]) * values.dtype.itemsize, 4096)
+    with reading_as_stored(size):
+        return _write(job, values, beside)
+
+
+def _write(job: Job, values: NDArray[Any], beside: Mapping[str, NDArray[Any]]) -> Done:
     start = time.perf_counter()
     opened = job.handles()
     journal = Journal(job.place) if opened.journal is None else opened.journal
@@ -124,9 +139,10 @@ def write_block(job: Job, values: NDArray[Any], beside: Mapping[str, NDArray[Any
     if new > first:
         old = _older(job, array, known)
         values = np.concatenate([old, values]).astype(array.dtype, copy=False)
+    coded = _encode(job, array, values)
+    opened.check_lease(job.lease)
     for name, part in beside.items():
         _write_beside(job, name, np.asarray(part), block_shape(array))
-    coded = _encode(job, array, values)
     data = _store(job, array, coded)
     errors = measure(array, job, values, data)
     _check_promise(job, errors)
@@ -140,6 +156,7 @@ def write_block(job: Job, values: NDArray[Any], beside: Mapping[str, NDArray[Any
         digest=digest(data),
         errors=errors,
     )
+    opened.check_lease(job.lease)
     journal.record(done)
     return done
 

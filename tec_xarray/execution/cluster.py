@@ -16,7 +16,7 @@ from typing import Any
 
 from tec_numcodecs.errors import InvalidInput, TecError
 from tec_numcodecs.extras import require
-from tec_xarray.store.location import is_transaction
+from tec_xarray.store.location import is_in_memory, is_transaction, label_of
 
 logger = logging.getLogger(__name__)
 
@@ -80,22 +80,48 @@ def check_cluster(client: Any, store: Any, resources: Mapping[str, float], sampl
                 fix=f"start workers with it: LocalCluster(resources={{{name!r}: {amount}}}), or "
                 f"dask worker --resources '{name}={amount}'",
             )
-    local = _in_memory(store) or is_transaction(store)
-    if local and set(client.run(os.getpid).values()) - {os.getpid()}:
-        what = "a session" if is_transaction(store) else "in the memory"
-        raise InvalidInput(
-            f"{store!s} is {what} of this process",
-            allowed="a store that every worker can reach",
-            fix="write to a path or an object store, or use Client(processes=False)",
-        )
+    check_reach(store)
     _check_import(client, sample)
     return max(1, sum(w["nthreads"] for w in there.values()))
 
 
-def _in_memory(store: Any) -> bool:
-    from zarr.storage import MemoryStore
+def check_reach(store: Any) -> None:
+    """Refuse a store in this process's memory where other processes would write the blocks.
 
-    return isinstance(store, MemoryStore) or str(store).startswith("memory://")
+    Raises
+    ------
+    InvalidInput
+        What they write would be lost.
+    """
+    if not (is_in_memory(store) or is_transaction(store)):
+        return
+    client = find_client()
+    if client is None:
+        elsewhere = _is_processes()
+    else:
+        elsewhere = bool(set(client.run(os.getpid).values()) - {os.getpid()})
+    if elsewhere:
+        what = "a session" if is_transaction(store) else "in the memory"
+        raise InvalidInput(
+            f"{label_of(store)} is {what} of this process, and other processes are to write to it",
+            allowed="a store that every worker can reach",
+            fix="write to a path or an object store, or work in this process: "
+            "dask.config.set(scheduler='threads'), Client(processes=False)",
+        )
+
+
+def _is_processes() -> bool:
+    """Whether Dask would run tasks in processes of a pool."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    import dask
+    from dask.base import get_scheduler
+
+    get = get_scheduler()  # type: ignore[no-untyped-call]
+    asked = [dask.config.get("scheduler", None), dask.config.get("pool", None)]
+    return getattr(get, "__module__", "") == "dask.multiprocessing" or any(
+        isinstance(one, ProcessPoolExecutor) for one in asked
+    )
 
 
 def _check_import(client: Any, sample: Any) -> None:

@@ -16,10 +16,11 @@ import numpy as np
 
 from tec_numcodecs.arguments import mapping, number, switch, whole
 from tec_numcodecs.errors import TecError
-from tec_xarray.execution.block import Job, write_block
+from tec_xarray.execution.block import Job
 from tec_xarray.execution.cluster import Watch, check_cluster, find_client
 from tec_xarray.stac.errors import listed
 from tec_xarray.store.journal import Result
+from tec_xarray.store.lease import WAIT, Patience
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +42,22 @@ class How:
         What an encoding task needs of a worker, as in ``{"GPU": 1}``.
     progress : bool or None
         Whether to show a bar; None: as the option ``progress`` says.
+    wait : float
+        Seconds to wait for another writer of the archive.
+    break_lease : bool
+        Take the place of another writer, which is gone.
     """
 
     retries: int = 2
     resources: Mapping[str, float] | None = None
     progress: bool | None = None
+    wait: float = WAIT
+    break_lease: bool = False
+
+    @property
+    def patience(self) -> Patience:
+        """What to do about another writer."""
+        return Patience(self.wait, self.break_lease)
 
     def __post_init__(self) -> None:
         """Refuse what a caller of `tec_xarray.compress` cannot have meant."""
@@ -55,6 +67,7 @@ class How:
                 number(f"resources[{name!r}]", amount)
         if self.progress is not None:
             switch("progress", self.progress)
+        _ = self.patience
 
 
 @dataclass
@@ -69,21 +82,21 @@ class Work:
     data : array (T, C, H, W), NumPy or dask, or None
     beside : dict of arrays (T, H, W) or (H, W)
         As they are to be stored.
+    task : callable
+        What to do with a job, its values and what stands beside them; returns a `Result`.
     origin : tuple of int
         Where the first sample of the data is in the array: (time, y, x).
     sides : tuple of int
         How many blocks along (time, y, x) read the same source chunk.
-    task : callable
-        What to do with a job, its values and what stands beside them; returns a `Result`.
     """
 
     jobs: list[Job]
     block: tuple[int, ...]
     data: Any
     beside: dict[str, Any]
+    task: Callable[..., Result]
     origin: tuple[int, int, int] = (0, 0, 0)
     sides: tuple[int, int, int] = (1, 2, 2)
-    task: Callable[..., Result] = write_block
     _cut: dict[str, Any] = field(default_factory=dict)
 
     def parts(self, job: Job) -> tuple[Any, dict[str, Any]]:

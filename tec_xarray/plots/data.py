@@ -15,7 +15,7 @@ from tec_numcodecs.sensors import get_sensor
 from tec_xarray.cube.layout import as_dataset, cube_of, to_cube
 from tec_xarray.report.blockwise import scaling_of
 from tec_xarray.report.metrics import Floats, Scaling
-from tec_xarray.store.reading import configurations
+from tec_xarray.store.codec_metadata import configurations
 
 Composite: TypeAlias = "str | Sequence[str]"
 Stretch: TypeAlias = "str | tuple[float, float]"

@@ -28,7 +28,7 @@ from tec_xarray.report.blockwise import scaling_of
 from tec_xarray.report.figures import errors_of, indices_of
 from tec_xarray.report.formatting import decimal
 from tec_xarray.report.metrics import INDICES, Plan, tally
-from tec_xarray.store.reading import configurations
+from tec_xarray.store.codec_metadata import configurations
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,8 @@ import xarray as xr
 import zarr
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.store.location import Place, label_of
-from tec_xarray.store.reading import configuration
+from tec_xarray.store.codec_metadata import configuration
+from tec_xarray.store.location import StoreLocation, label_of
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def find_array(
         )
     path = group if group is not None else data.encoding.get("tec_group")
     try:
-        root = Place.of(place, path, storage_options).open()
+        root = StoreLocation.of(place, path, storage_options).open()
         array = root[str(cube.name)]
     except KeyError as error:
         raise InvalidInput(

@@ -13,7 +13,8 @@ from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from tec_xarray.store.location import AnyArray, Index, block_key, block_shape
+from tec_xarray.store.codec_metadata import AnyArray
+from tec_xarray.store.objects import Index, block_key, block_shape
 from tec_xarray.store.shard_index import ABSENT, index_at_end, index_size, read_index
 
 

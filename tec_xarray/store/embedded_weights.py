@@ -26,14 +26,9 @@ from tec_numcodecs.errors import InvalidInput, WeightsError
 from tec_numcodecs.models.weights_lookup import ensure_local
 from tec_numcodecs.weights import local_store
 from tec_numcodecs.weights.local_store import WeightsId
-from tec_xarray.store.location import (
-    DAMAGED,
-    AnyArray,
-    Place,
-    block_shape,
-    damaged_metadata,
-    member,
-)
+from tec_xarray.store.codec_metadata import AnyArray
+from tec_xarray.store.location import DAMAGED, StoreLocation, damaged_metadata, member
+from tec_xarray.store.objects import block_shape
 
 EMBEDDED = "tec_weights"
 
@@ -48,7 +43,7 @@ _DAMAGED = (*DAMAGED, RuntimeError, OSError, MemoryError)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def embed(place: Place, weights: WeightsId) -> None:
+def embed(place: StoreLocation, weights: WeightsId) -> None:
     """Write a copy of a weights file into the archive at a place, if it is not there.
 
     Raises
@@ -79,12 +74,12 @@ def embed(place: Place, weights: WeightsId) -> None:
     array[:] = np.frombuffer(data, np.uint8)
 
 
-def ensure(place: Place, codec: Mapping[str, Any]) -> None:
+def ensure(place: StoreLocation, codec: Mapping[str, Any]) -> None:
     """Make the weights of an archive known to this machine, if it holds a copy and they are not.
 
     Parameters
     ----------
-    place : Place
+    place : StoreLocation
     codec : mapping
         The configuration of the codec in the array's metadata.
 
@@ -136,7 +131,7 @@ def extract(
     WeightsError
         A copy is damaged.
     """
-    place = Place.of(store, group, storage_options)
+    place = StoreLocation.of(store, group, storage_options)
     found = _arrays(place)
     if not found:
         raise InvalidInput(
@@ -173,9 +168,9 @@ def open_zarr(
     WeightsError
         A copy of weights is damaged.
     """
-    from tec_xarray.store.reading import configuration
+    from tec_xarray.store.codec_metadata import configuration
 
-    place = Place.of(store, group, storage_options)
+    place = StoreLocation.of(store, group, storage_options)
     for _, array in place.open().arrays():
         codec = configuration(array)
         if codec:
@@ -186,18 +181,18 @@ def open_zarr(
     return opened
 
 
-def damaged(place: Place) -> list[tuple[str, str]]:
+def damaged(place: StoreLocation) -> list[tuple[str, str]]:
     """List copies that are not what their name says: where, and what is wrong."""
     reasons = {name: _why_damaged(array) for name, array in _arrays(place).items()}
     return [(f"{EMBEDDED}/{name}", reason) for name, reason in reasons.items() if reason]
 
 
-def _group(place: Place) -> zarr.Group | None:
+def _group(place: StoreLocation) -> zarr.Group | None:
     found = member(place.open(), EMBEDDED)
     return found if isinstance(found, zarr.Group) else None
 
 
-def _arrays(place: Place) -> dict[str, AnyArray]:
+def _arrays(place: StoreLocation) -> dict[str, AnyArray]:
     group = _group(place)
     if group is None:
         return {}

@@ -19,7 +19,9 @@ from zarr.codecs import ZstdCodec
 
 from tec_numcodecs.arguments import shown
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.store.location import DAMAGED, AnyArray, Index, Place, damaged_metadata, member
+from tec_xarray.store.codec_metadata import AnyArray
+from tec_xarray.store.location import DAMAGED, StoreLocation, damaged_metadata, member
+from tec_xarray.store.objects import Index
 
 JOURNAL = "tec_journal"
 VERSION = 1
@@ -75,7 +77,7 @@ class Done(Result):
 class Journal:
     """The journal of the archive at a place."""
 
-    def __init__(self, place: Place, *, mode: str = "r", group: Any = None) -> None:
+    def __init__(self, place: StoreLocation, *, mode: str = "r", group: Any = None) -> None:
         # `group` is that of the journal, where it is open already.
         found = member(place.open(mode=mode), JOURNAL) if group is None else group
         self._group = _checked(found, place)
@@ -94,7 +96,7 @@ class Journal:
             )
         return found
 
-    def _check_shapes(self, place: Place) -> None:
+    def _check_shapes(self, place: StoreLocation) -> None:
         """Of a block; how many blocks there are may differ while an append is under way."""
         for array, block in (
             (self.state, (len(STATE),)),
@@ -107,7 +109,7 @@ class Journal:
 
     @classmethod
     def create(
-        cls, place: Place, grid: Index, bands: int, attributes: Mapping[str, Any]
+        cls, place: StoreLocation, grid: Index, bands: int, attributes: Mapping[str, Any]
     ) -> Journal:
         """Begin the journal of a cube of `grid` blocks."""
         group = place.open(mode="r+")
@@ -192,7 +194,7 @@ class Journal:
         return [_done(i, states[i], digests[i], errors[i]) for i in places]
 
 
-def has_journal(place: Place) -> bool:
+def has_journal(place: StoreLocation) -> bool:
     """Tell whether there is one."""
     return member(place.open(), JOURNAL) is not None
 
@@ -205,7 +207,7 @@ def _read(array: AnyArray) -> NDArray[Any]:
         raise damaged_metadata(repr(array.path), error) from error
 
 
-def _checked(group: Any, place: Place) -> zarr.Group:
+def _checked(group: Any, place: StoreLocation) -> zarr.Group:
     if not isinstance(group, zarr.Group):
         raise InvalidInput(
             f"{place.label} has no journal",

@@ -1,35 +1,26 @@
-"""A group in a store, its arrays, and the objects behind them, from any process.
-
-Blocks are written through arrays that differ from the stored ones in memory only: with a shape of
-whole blocks (so that Zarr never reads what it is about to replace, which might be damaged), with
-dates that the metadata do not show yet, or with a codec that loses nothing. What they write is
-readable through the stored metadata, because every chunk says itself how it was coded.
-"""
+"""Where a store lies, or will lie: paths, URLs and Zarr stores, and a group in them."""
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import zarr
 import zarr.errors
 import zarr.storage
-from zarr.core.sync import sync
+from zarr.abc.store import Store
 
-from tec_numcodecs.arguments import mapping, shown, text
-from tec_numcodecs.config import CODEC_NAME
+from tec_numcodecs.arguments import choice, mapping, shown, switch, text
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.redaction import for_message
-
-AnyArray: TypeAlias = "zarr.Array[Any]"
-Index: TypeAlias = tuple[int, int, int]  # of a block, along (time, y, x)
+from tec_xarray.store.codec_metadata import AnyArray
 
 
 @dataclass(frozen=True)
-class Place:
+class StoreLocation:
     """Where an archive is; goes to workers by pickle.
 
     Attributes
@@ -45,18 +36,25 @@ class Place:
     storage_options: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, store: Any, group: str | None, storage_options: dict[str, Any] | None) -> Place:
+    def of(
+        cls, store: Any, group: str | None, storage_options: dict[str, Any] | None
+    ) -> StoreLocation:
         """Check what a caller passed, and make paths absolute: a worker has its own directory."""
         check_store(store)
         check_group(group, storage_options)
-        if isinstance(store, Path) or (isinstance(store, str) and "://" not in store):
-            store = str(Path(store).absolute())
-        return cls(store, group, storage_options)
+        return cls(as_store(store), group, storage_options)
 
     @property
     def label(self) -> str:
         """What to call it in a message."""
         return label_of(self.store) + (f", group {self.group!r}" if self.group else "")
+
+    def store_path(self) -> zarr.storage.StorePath:
+        """Open the store for its objects, without making a group in it."""
+        try:
+            return open_objects(self.store, self.storage_options)
+        except NO_STORE as error:
+            raise no_store(self.store, error) from error
 
     def path(self, *parts: str) -> str:
         """Return the path of something under the group."""
@@ -108,6 +106,108 @@ class Place:
         return found
 
 
+@dataclass(frozen=True)
+class WriteTarget:
+    """Where and how to write, in the words of ``Dataset.to_zarr``.
+
+    Attributes
+    ----------
+    location : StoreLocation or None
+        None: nothing is written now.
+    zarr_format : {2, 3}
+    mode : {"w-", "w"}
+    consolidated : bool or None
+    """
+
+    location: StoreLocation
+    zarr_format: int = 3
+    mode: str = "w-"
+    consolidated: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse modes that are none of ours."""
+        fix = "'w-' is for a new store, 'w' replaces; to write part of an array, pass region="
+        choice("mode", self.mode, ("w-", "w"), fix)
+        if self.consolidated is not None:
+            switch("consolidated", self.consolidated)
+
+    def check(self, region: Mapping[str, slice] | None) -> None:
+        """Refuse what cannot be written to, before anything else is done.
+
+        Raises
+        ------
+        InvalidInput
+            Something is there already, or there is nothing to write a region to.
+        """
+        store = self.location.store
+        if region is not None and not mapping("region", region, "{'time': slice(0, 4)}"):
+            raise InvalidInput(
+                "region={}, which names no part of the array",
+                allowed="a dict of slices",
+                fix="pass region={'time': slice(0, 4)}, for example, or leave it out",
+            )
+        self._check_writable()
+        if isinstance(store, zarr.storage.ZipStore):
+            raise InvalidInput(
+                "a zip file that is open for writing, which cannot be read back",
+                allowed="stores that can be read while they are written",
+                fix="leave store= away and write with .to_zarr(store, consolidated=False)",
+            )
+        if region is None:
+            self.check_free()
+        elif not self.exists():
+            raise InvalidInput(
+                f"no Zarr group in {self.location.label}",
+                allowed="a store that compress wrote",
+                fix="write the whole array once without region=",
+            )
+
+    def check_free(self) -> None:
+        """Refuse to write a new group where there is one, but to replace it."""
+        if self.mode == "w-" and self.exists():
+            raise InvalidInput(
+                f"{self.location.label} holds a Zarr group already",
+                allowed="a new store",
+                fix="pass mode='w' to replace it, or another store or group",
+            )
+
+    def _check_writable(self) -> None:
+        """Refuse a store for reading, and a path at which no directory can be."""
+        store = self.location.store
+        if getattr(store, "read_only", False):
+            raise InvalidInput(
+                f"{label_of(store)} is open for reading only", fix="open the store for writing"
+            )
+        if isinstance(store, str) and "://" not in store and not store.endswith(".zip"):
+            path = Path(store)
+            for place in (path, *path.parents):
+                if place.is_file():
+                    raise InvalidInput(
+                        f"store = {store!r}, and {place} is a file",
+                        allowed="a path at which there is nothing yet, or a Zarr store",
+                        fix="pass another path",
+                    )
+
+    def exists(self) -> bool:
+        """Tell whether there is a group, or an array in its place."""
+        try:
+            self.open()
+        except (FileNotFoundError, zarr.errors.GroupNotFoundError):
+            return False
+        except zarr.errors.ContainsArrayError:
+            return True
+        except NO_STORE as error:
+            raise no_store(self.location.store, error) from error
+        return True
+
+    def open(self) -> zarr.Group:
+        """Open the group for reading."""
+        there = self.location
+        return zarr.open_group(
+            there.store, path=there.group, mode="r", storage_options=there.storage_options
+        )
+
+
 _LONGEST = 255  # characters of a name
 #: What Zarr and fsspec raise where something is no store.
 NO_STORE = (TypeError, ValueError, AttributeError, ImportError, NotADirectoryError)
@@ -150,6 +250,34 @@ def no_store(store: Any, error: Exception) -> InvalidInput:
     )
 
 
+def as_store(store: Any) -> Any:
+    """Return a path as absolute text, ``~`` expanded; a URL or a Zarr store as it is.
+
+    Workers have directories of their own, and neither Zarr nor fsspec expands ``~``.
+    """
+    if isinstance(store, os.PathLike):
+        store = os.fspath(store)
+    if not isinstance(store, str) or "://" in store or "::" in store:
+        return store
+    return os.path.abspath(os.path.expanduser(store))  # noqa: PTH100, PTH111 (keeps links)
+
+
+def open_objects(store: Any, options: dict[str, Any] | None = None) -> zarr.storage.StorePath:
+    """Open whatever names a store, without making a group in it."""
+    store = as_store(store)
+    if isinstance(store, zarr.storage.StorePath):
+        return store
+    if isinstance(store, dict):
+        store = zarr.storage.MemoryStore(store)
+    elif isinstance(store, str) and ("://" in store or "::" in store):
+        store = zarr.storage.FsspecStore.from_url(store, storage_options=options)
+    elif isinstance(store, str):
+        store = zarr.storage.LocalStore(store)
+    elif not isinstance(store, Store):
+        store = zarr.storage.FsspecStore.from_mapper(store)
+    return zarr.storage.StorePath(store, "")
+
+
 def label_of(store: Any) -> str:
     """What to call a store in a message: without secrets; a dict would be all that is in it."""
     return shown(store) if isinstance(store, dict) else for_message(str(store))
@@ -157,7 +285,7 @@ def label_of(store: Any) -> str:
 
 def check_store(store: Any) -> None:
     """Refuse a store that is nothing, or text that names none."""
-    nameless = isinstance(store, str | Path) and not _is_name(str(store))
+    nameless = isinstance(store, str | os.PathLike) and not _is_name(str(store))
     keyless = isinstance(store, dict) and not all(isinstance(key, str) for key in store)
     if store is None or nameless or keyless:
         raise no_store(store, ValueError("names no place"))
@@ -180,102 +308,21 @@ def check_group(group: Any, storage_options: Any) -> None:
         mapping("storage_options", storage_options, "{'anon': True}")
 
 
-def block_shape(array: AnyArray) -> tuple[int, ...]:
-    """Return the shape of what one object of the store holds."""
-    return tuple(array.chunks if array.shards is None else array.shards)
-
-
-def variant(array: AnyArray, shape: tuple[int, ...]) -> AnyArray:
-    """Return an array over the same objects whose metadata say another shape; in memory only."""
-    metadata: Any = array.metadata.to_dict() | {"shape": shape}
-    return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=array.store_path))
-
-
-def scratch(
-    array: AnyArray, data: Mapping[Index, bytes] | None = None, *, lossless: bool = False
-) -> AnyArray:
-    """Return an array like another one, in memory, with some of its objects.
-
-    Writing goes through it because Zarr reads every shard that it is about to write, even a whole
-    one, and could not replace a damaged one. Reading goes through it so that an object is fetched
-    once.
-
-    Parameters
-    ----------
-    array : zarr.Array
-    data : dict of bytes, optional
-        Objects, by the index of their block.
-    lossless : bool
-        Whether our codec is to code without loss.
-
-    Returns
-    -------
-    zarr.Array
-        With a shape of whole blocks, enough for the objects and more.
-    """
-    block = block_shape(array)
-    metadata: Any = array.metadata.to_dict()
-    counts = [-(-n // s) for n, s in zip(array.shape, block, strict=True)]
-    # Dates that are being appended are not in the metadata yet.
-    counts[0] = 1 << 20
-    metadata["shape"] = tuple(n * s for n, s in zip(counts, block, strict=True))
-    if lossless:
-        metadata = _lossless(metadata)
-    place = zarr.storage.StorePath(zarr.storage.MemoryStore(), "")
-    made: AnyArray = zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=place))
-    for index, item in (data or {}).items():
-        write_object(made, block_key(made, index), item)
-    return made
-
-
-def _lossless(value: Any) -> Any:
-    """Return metadata with our codec's settings, wherever they are, changed to lossless."""
-    if isinstance(value, Mapping):
-        if value.get("name") == CODEC_NAME:
-            return {**value, "configuration": _exact(value["configuration"])}
-        if value.get("id") == CODEC_NAME:
-            return _exact(value)
-        return {key: _lossless(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_lossless(item) for item in value]
-    return value
-
-
-def _exact(settings: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in settings.items() if key not in ("psnr", "bpppb")}
-    return {**kept, "lam": None, "quality": None, "max_error": 0}
-
-
-def block_key(array: AnyArray, index: Index) -> str:
-    """Return the key of a block's object, relative to the array."""
-    t, y, x = index
-    return array.metadata.encode_chunk_key((t, 0, y, x))
-
-
-def read_object(array: AnyArray, key: str) -> bytes | None:
-    """Read an object of an array as bytes; None if it is not there."""
-    found = sync((array.store_path / key).get())
-    return None if found is None else found.to_bytes()
-
-
-def write_object(array: AnyArray, key: str, data: bytes) -> None:
-    """Write an object of an array."""
-    from zarr.buffer import default_buffer_prototype
-
-    buffer = default_buffer_prototype().buffer.from_bytes(data)
-    sync((array.store_path / key).set(buffer))
-
-
-def remove_object(array: AnyArray, key: str) -> None:
-    """Remove an object of an array, if it is there."""
-    sync((array.store_path / key).delete())
+def is_in_memory(store: Any) -> bool:
+    """Tell whether a store is this process's own: a copy of it in another one is another store."""
+    while isinstance(store, zarr.storage.WrapperStore):
+        store = store._store  # noqa: SLF001 (Zarr has no other way to the store inside)
+    if isinstance(store, zarr.storage.StorePath):
+        return is_in_memory(store.store)
+    if isinstance(store, zarr.storage.ObjectStore):
+        return type(store.store).__name__ == "MemoryStore"
+    fs = getattr(store, "fs", None)
+    if fs is not None:
+        protocol = getattr(fs, "protocol", "")
+        return "memory" in ([protocol] if isinstance(protocol, str) else protocol)
+    return isinstance(store, zarr.storage.MemoryStore | dict) or str(store).startswith("memory:")
 
 
 def is_transaction(store: Any) -> bool:
     """Tell whether what is written shows after a commit only, all at once: icechunk's sessions."""
     return type(store).__module__.partition(".")[0] == "icechunk"
-
-
-def digest(data: bytes | None) -> bytes:
-    """SHA-256 of an object; that of nothing if there is none."""
-    return hashlib.sha256(data or b"").digest()

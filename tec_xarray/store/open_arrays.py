@@ -14,8 +14,10 @@ from typing import Any
 import zarr
 
 from tec_numcodecs.errors import InvalidInput
+from tec_xarray.store.codec_metadata import AnyArray
 from tec_xarray.store.journal import JOURNAL, Journal
-from tec_xarray.store.location import AnyArray, Place
+from tec_xarray.store.lease import holds
+from tec_xarray.store.location import StoreLocation
 
 _MOST = 2  # runs that a process remembers
 
@@ -39,19 +41,19 @@ class Handles:
 
     Parameters
     ----------
-    place : Place
+    place : StoreLocation
     mode : str
         ``"r"`` or ``"r+"``.
     """
 
-    def __init__(self, place: Place, mode: Any) -> None:
+    def __init__(self, place: StoreLocation, mode: Any) -> None:
         self._place, self._group = place, place.open(mode=mode)
         self._arrays: dict[str, AnyArray] = {}
         found = self._group.get(JOURNAL)
         self.journal = Journal(place, group=found) if found is not None else None
 
     @classmethod
-    def of(cls, place: Place, run: str, mode: Any) -> Handles:
+    def of(cls, place: StoreLocation, run: str, mode: Any) -> Handles:
         """Return those of a run, which has a name of its own; without one, new ones."""
         with _lock:
             found = _known.get((run, mode))
@@ -62,6 +64,11 @@ class Handles:
                     while len(_known) > _MOST:
                         _known.popitem(last=False)
             return found
+
+    def check_lease(self, token: str) -> None:
+        """Refuse to write for a writer that has lost its lease, if it has one at all."""
+        if token:
+            holds(self._group.store_path, token)
 
     def array(self, name: str) -> AnyArray:
         """Return an array of the group."""

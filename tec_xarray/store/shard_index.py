@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tec_numcodecs.chunk.container import crc32c
 from tec_numcodecs.errors import CorruptChunk
-from tec_xarray.store.location import AnyArray
+from tec_xarray.store.codec_metadata import AnyArray
 
 #: Offset and length of a chunk that is not there.
 ABSENT = 2**64 - 1

@@ -18,7 +18,7 @@ import tec_xarray
 from archives import objects, series
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.store.journal import Journal
-from tec_xarray.store.location import Place
+from tec_xarray.store.location import StoreLocation
 
 CLIENT = Path(__file__).parents[1] / "helpers" / "storm_client.py"
 LIMIT = 900  # seconds after which something hangs, on the slowest of machines
@@ -27,7 +27,7 @@ LIMIT = 900  # seconds after which something hangs, on the slowest of machines
 def states(store: Path) -> Any:
     """What the journal says of each block; None before there is one."""
     try:
-        return Journal(Place(store)).states()
+        return Journal(StoreLocation(store)).states()
     except InvalidInput:
         return None
 

@@ -20,7 +20,7 @@ from archives import SETTINGS, Mortal, objects, series
 from s3server import BUCKET, KEYS, serve_s3
 from tec_numcodecs.errors import InvalidInput, TecError
 from tec_xarray.store.journal import Journal
-from tec_xarray.store.location import Place
+from tec_xarray.store.location import StoreLocation
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +57,10 @@ def life(url: str, options: dict[str, Any] | None, finished: Any, copy: Path) ->
         lazy.assign(B04=lazy["B04"].copy(data=data)).tec.compress(
             **SETTINGS, store=url, appendable=True, retries=0, **given
         )
-    there = Journal(Place(url, None, options)).states()
+    there = Journal(StoreLocation(url, None, options)).states()
     assert (there[..., 0] > 0).sum() == 6
     tec_xarray.resume(lazy, url, **given)
-    now = Journal(Place(url, None, options)).states()
+    now = Journal(StoreLocation(url, None, options)).states()
     assert (now[there[..., 0] > 0] == there[there[..., 0] > 0]).all()  # not coded again
     tec_xarray.append(series(2, first=5), url, **given)
     assert tec_xarray.verify(url, series(7), **given).ok

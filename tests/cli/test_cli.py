@@ -24,7 +24,7 @@ from archives import series
 from stacserver import faults
 from tec_xarray.cli.commands import app
 from tec_xarray.store.journal import Journal
-from tec_xarray.store.location import Place
+from tec_xarray.store.location import StoreLocation
 from tec_xarray.testing.catalog import serve_scene
 from tec_xarray.testing.catalog_scene import EPSG
 
@@ -216,7 +216,7 @@ def large(tmp_path: Path) -> Path:
 
 
 def states(store: Path) -> Any:
-    return Journal(Place(store)).states()
+    return Journal(StoreLocation(store)).states()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.redaction import for_message, redact
 from tec_numcodecs.weights.local_store import WeightsId
 from tec_xarray.encoding.provenance import source_of
-from tec_xarray.store.location import Place, label_of
+from tec_xarray.store.location import StoreLocation, label_of
 
 SECRET = "s3cr3t"
 
@@ -80,7 +80,7 @@ def test_a_short_message_is_not_changed() -> None:
 
 
 def test_the_label_of_an_archive_holds_no_secrets() -> None:
-    assert SECRET not in Place(f"https://u:{SECRET}@h/c.zarr?sig={SECRET}", "g").label
+    assert SECRET not in StoreLocation(f"https://u:{SECRET}@h/c.zarr?sig={SECRET}", "g").label
 
 
 def test_the_source_of_weights_holds_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,14 @@ import xarray as xr
 import tec_xarray
 from tec_xarray.archive import begun
 from tec_xarray.execution.cluster import workers
-from tec_xarray.store.location import Place
+from tec_xarray.store.location import StoreLocation
 
 
 def main(source: str, store: str) -> None:
     # Without consolidated metadata, variables come in any order; that of bands is the archive's.
     data = xr.open_zarr(source)[["B04", "B02", "B8A", "SCL"]]
     with workers(2):
-        if begun(Place.of(store, None, None)) == "archive":
+        if begun(StoreLocation.of(store, None, None)) == "archive":
             tec_xarray.resume(data, store)
         else:
             settings = {"lam": 50, "chunks": (4, 3, 64, 64), "shards": False, "mode": "w"}

@@ -13,17 +13,17 @@ import zarr
 from tec_numcodecs.errors import TecError, WeightsError
 from tec_numcodecs.weights import local_store
 from tec_xarray.store import embedded_weights
-from tec_xarray.store.location import Place
+from tec_xarray.store.location import StoreLocation
 
 DIGEST = "ab" * 32
 
 
-def archive(path: Path, **array: Any) -> Place:
+def archive(path: Path, **array: Any) -> StoreLocation:
     """Make a group with a copy of weights that is not what it should be."""
     group = zarr.open_group(path, mode="w").create_group(embedded_weights.EMBEDDED)
     settings = {"shape": (64,), "chunks": (64,), "dtype": "uint8", "fill_value": 0, **array}
     group.create_array(DIGEST, **settings)
-    return Place.of(path, None, None)
+    return StoreLocation.of(path, None, None)
 
 
 def codec(family: str = "mini") -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import InvalidInput, WeightsError
 from tec_numcodecs.weights.local_store import locate
 from tec_xarray.store import embedded_weights
-from tec_xarray.store.location import Place
+from tec_xarray.store.location import StoreLocation
 
 PREFIX = "lossy_compression_"
 
@@ -105,7 +105,7 @@ def test_copies_are_written_once_checked_and_extracted(tmp_path):
     series(2).tec.compress(store=store, embed_weights=True, **SETTINGS)
     before = dict(store._store_dict)
     weights = CodecConfig.parse(lam=1).weights
-    embedded_weights.embed(Place.of(store, None, None), weights)
+    embedded_weights.embed(StoreLocation.of(store, None, None), weights)
     assert store._store_dict == before
     (path,) = embedded_weights.extract(store, tmp_path / "w")
     assert path.name == f"{weights.sha256}.safetensors"

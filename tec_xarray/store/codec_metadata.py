@@ -1,0 +1,87 @@
+"""Our codec in the metadata of arrays: found, read, and changed to lossless."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import xarray as xr
+import zarr
+import zarr.storage
+
+from tec_numcodecs.config import CODEC_NAME
+
+AnyArray: TypeAlias = "zarr.Array[Any]"
+CODEC = CODEC_NAME  # in both formats
+_CODECS = ("codecs", "compressor", "filters")  # of an array's metadata, in either format
+
+
+def configuration(array: AnyArray) -> dict[str, Any]:
+    """Return the configuration of our codec in an array's metadata, {} if it does not have it.
+
+    Only codecs are looked at: attributes are a user's own, whatever they look like.
+    """
+    metadata = array.metadata.to_dict()
+    return next(configurations([metadata.get(key) for key in _CODECS]), {})
+
+
+def configurations(value: Any) -> Iterator[dict[str, Any]]:
+    """Find our codec anywhere in metadata (inside of shards, say); lists for tuples, as JSON."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
+    elif hasattr(value, "get_config"):
+        value = value.get_config()
+    if isinstance(value, Mapping):
+        if value.get("name") == CODEC:
+            yield _plain(value.get("configuration", {}))
+        elif value.get("id") == CODEC:
+            yield _plain({k: v for k, v in value.items() if k != "id"})
+        else:
+            for item in value.values():
+                yield from configurations(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from configurations(item)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON makes of a configuration: lists for tuples."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def lossless(value: Any) -> Any:
+    """Return metadata with our codec's settings, wherever they are, changed to lossless."""
+    if isinstance(value, Mapping):
+        if value.get("name") == CODEC:
+            return {**value, "configuration": _exact(value["configuration"])}
+        if value.get("id") == CODEC:
+            return _exact(value)
+        return {key: lossless(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [lossless(item) for item in value]
+    return value
+
+
+def _exact(settings: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in settings.items() if key not in ("psnr", "bpppb")}
+    return {**kept, "lam": None, "quality": None, "max_error": 0}
+
+
+def check_codec(cube: xr.DataArray, encoding: Mapping[str, Any], zarr_format: int) -> None:
+    """Create the array in memory, so that the codec can refuse it before a store is touched."""
+    codec = {"compressors": encoding["compressors"], "filters": None}
+    if "serializer" in encoding:
+        codec |= {"serializer": encoding["serializer"], "fill_value": encoding["fill_value"]}
+    # Without shards: Zarr 3.1 does not show these to a codec inside them.
+    zarr.create_array(
+        store=zarr.storage.MemoryStore(),
+        shape=cube.shape,
+        dtype=cube.dtype,
+        chunks=encoding["chunks"],
+        zarr_format=zarr_format,  # type: ignore[arg-type]
+        **codec,
+    )

@@ -1,0 +1,425 @@
+"""Whether lazy data are read from the place that is about to be written.
+
+Deleting or replacing what the input still reads from would lose it. So everything that the data
+hold is walked (dask graphs, xarray's backends, arguments, closures), and every Zarr array, store,
+file or URL in it is compared with the target: in it, above it or below it. What can't be told apart
+counts as one place.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import xarray as xr
+import zarr
+import zarr.storage
+from zarr.abc.store import Store
+
+from tec_numcodecs.errors import InvalidInput
+from tec_xarray.store.location import StoreLocation
+
+MOST_OBJECTS = 3_000_000  # of a graph that are looked at
+_LONGEST = 4096  # characters of text that can name a file
+_SAME = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs", "adl": "abfs", "local": "file"}
+_VSI = {"vsis3": "s3", "vsigs": "gs", "vsiaz": "abfs"}
+_BUCKET = re.compile(r"https?://([^/]+?)\.s3[.-][^/]*amazonaws\.com/(.*)")
+#: Packages whose functions name nothing of a user's by their global variables.
+_LIBRARIES = frozenset(
+    "builtins numpy dask distributed xarray zarr numcodecs fsspec s3fs toolz pandas rasterio odc "
+    "rioxarray tec_xarray tec_numcodecs functools operator netCDF4 h5netcdf h5py asyncio".split()
+)
+_PLAIN = (
+    int, float, complex, bool, bytes, bytearray, type(None), np.generic, np.dtype, slice, range,
+    type, types.ModuleType, types.BuiltinFunctionType,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where something lies: the kind of store, the server if it is known, and a path there."""
+
+    kind: str
+    path: str
+    host: str | None = None
+    whole: bool = True  # whether all below it belongs to it; not so of a folder that holds things
+
+    def __str__(self) -> str:
+        return self.path if self.kind == "file" else f"{self.kind}://{self.path}"
+
+
+class Unknown(Exception):
+    """There is more than can be looked at."""
+
+
+def check_apart(data: xr.Dataset, place: StoreLocation, *, replaces: bool = False) -> None:
+    """Refuse to write where lazy data are read from.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        All that will be read.
+    place : StoreLocation
+        What will be written.
+    replaces : bool
+        Whether what is there is deleted first.
+
+    Raises
+    ------
+    InvalidInput
+        An input lies in the target, above it or below it; or that cannot be told, and what is
+        there would be deleted.
+    """
+    target = _of_store_path(place.store_path(), place.group or "")
+    if target is None:
+        return
+    try:
+        for source in _addresses(data):
+            if _overlap(source, target):
+                raise _refusal(place, str(source))
+    except Unknown as error:
+        if replaces:
+            raise InvalidInput(
+                f"data of more than {MOST_OBJECTS} tasks, too many to tell whether they are read "
+                f"from {place.label}, which would be deleted first",
+                allowed="mode='w' where that can be told",
+                fix="write to another store, and replace the old one by it afterwards",
+            ) from error
+
+
+def _refusal(place: StoreLocation, source: str) -> InvalidInput:
+    return InvalidInput(
+        f"the data are read from {source}, and would be written to {place.label}: what is still to "
+        "be read would be lost",
+        allowed="data that lie elsewhere",
+        fix="write to another store, and replace the old one by it afterwards; or load the data "
+        "into memory first: ds.load()",
+    )
+
+
+# -- what data are read from ------------------------------------------------------------------
+
+
+def _addresses(data: xr.Dataset) -> Iterator[Address]:
+    """Name all places from which lazy variables are read; some of them are none."""
+    walk = _Walk()
+    for variable in data.variables.values():
+        if isinstance(variable.encoding.get("source"), str) and not variable._in_memory:  # noqa: SLF001
+            yield from of_text(variable.encoding["source"])
+        value: Any = variable._data  # noqa: SLF001 (`data` would load what is lazy without dask)
+        if hasattr(value, "__dask_graph__"):
+            value = dict(value.__dask_graph__())
+        yield from walk.visit(value)
+
+
+class _Walk:
+    """Goes through objects, each once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, Any] = {}  # keeps them, or their numbers would come again
+        self._texts: set[str] = set()
+
+    def visit(self, root: Any) -> Iterator[Address]:
+        todo = [root]
+        while todo:
+            item = todo.pop()
+            if isinstance(item, _PLAIN) or type(item).__name__ in ("TaskRef", "Alias"):
+                continue
+            if isinstance(item, str | os.PathLike):
+                yield from self._text(item)
+                continue
+            if id(item) in self._seen:
+                continue
+            self._seen[id(item)] = item
+            if len(self._seen) > MOST_OBJECTS:
+                raise Unknown
+            known = _known(item)
+            yield from known or ()
+            if known is None or any(found.kind.startswith("object-") for found in known):
+                todo.extend(_inside(item))  # a store of an unknown kind may say more
+
+    def _text(self, item: Any) -> Iterator[Address]:
+        text = os.fspath(item)
+        if isinstance(text, str) and text not in self._texts and len(text) < _LONGEST:
+            self._texts.add(text)
+            yield from of_text(text)
+
+
+def _known(  # noqa: PLR0911 (one return for each kind)
+    item: Any,
+) -> list[Address] | None:
+    """Return the addresses of something that says where it lies; None for other things."""
+    if isinstance(item, zarr.Array | zarr.AsyncArray | zarr.Group | zarr.AsyncGroup):
+        return _listed(_of_store_path(item.store_path, ""))
+    if isinstance(item, zarr.storage.StorePath):
+        return _listed(_of_store_path(item, ""))
+    if isinstance(item, zarr.storage.FsspecStore) and hasattr(item.fs, "references"):
+        return list(_of_references(item.fs))
+    if isinstance(item, Store):
+        return _listed(_of_store_path(zarr.storage.StorePath(item, ""), ""))
+    if isinstance(item, np.ndarray):
+        return _of_memory(item)
+    fs = getattr(item, "fs", None)
+    path = getattr(item, "path", None) or getattr(item, "root", None)
+    if isinstance(path, str) and hasattr(fs, "protocol"):  # files and mappings of fsspec
+        return _listed(_of_fsspec(fs, path))
+    return None
+
+
+def _listed(found: Address | None) -> list[Address]:
+    return [] if found is None else [found]
+
+
+def _of_memory(array: Any) -> list[Address] | None:
+    """Find the file behind an array that is mapped into memory."""
+    if array.dtype.kind in "OUT" and array.size:
+        return None
+    while isinstance(array, np.ndarray):
+        name = getattr(array, "filename", None)
+        if isinstance(array, np.memmap) and name is not None:
+            return list(of_text(os.fspath(name)))
+        array = array.base
+    return []
+
+
+def _inside(item: Any) -> Iterator[Any]:
+    """Return what something is made of."""
+    if isinstance(item, Mapping):
+        yield from item.values()
+    elif isinstance(item, list | tuple | set | frozenset):
+        yield from item
+    elif isinstance(item, np.ndarray):
+        yield from item.ravel()
+    elif isinstance(item, functools.partial):
+        yield from (item.func, item.args, item.keywords)
+    elif isinstance(item, types.MethodType):
+        yield from (item.__self__, item.__func__)
+    elif isinstance(item, types.FunctionType):
+        yield from _of_function(item)
+    else:
+        yield from getattr(item, "__dict__", {}).values()
+        for kind in type(item).__mro__:
+            slots = kind.__dict__.get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                value = getattr(item, name, None) if not name.startswith("__") else None
+                if value is not None:
+                    yield value
+
+
+def _of_function(item: types.FunctionType) -> Iterator[Any]:
+    """Return what a function brings along, and the global variables of a user's own."""
+    yield from item.__defaults__ or ()
+    yield from (item.__kwdefaults__ or {}).values()
+    for cell in item.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # empty
+            continue
+    yield from item.__dict__.values()  # what it wraps, too
+    if (item.__module__ or "").partition(".")[0] not in _LIBRARIES:
+        for name in item.__code__.co_names:
+            value = item.__globals__.get(name)
+            if not isinstance(value, types.ModuleType | type):
+                yield value
+
+
+# -- addresses --------------------------------------------------------------------------------
+
+
+def of_text(text: str) -> Iterator[Address]:
+    """Return what text may name: a path, a URL, or either inside of what GDAL and fsspec take."""
+    if not text or "\0" in text or "\n" in text:
+        return
+    for part in text.split("::"):
+        match = _BUCKET.match(part)
+        if match:
+            yield Address("s3", _clean(f"{match[1]}/{unquote(match[2])}"))
+        elif "://" in part:
+            kind, _, rest = part.rpartition("://")
+            kind = kind.rpartition('"')[2].rpartition(":")[2].rpartition("+")[2].lower()
+            found = _SAME.get(kind, kind)
+            split = urlsplit(f"x://{rest}")
+            if found == "file":
+                yield from _of_file(unquote(split.path or rest).partition("!")[0])
+            else:
+                yield Address(found, _clean(rest.partition("?")[0]))
+        elif "/" in part or "\\" in part or os.path.exists(part):  # noqa: PTH110 (text, any)
+            yield from _of_local(part)
+
+
+def _of_local(text: str) -> Iterator[Address]:
+    """Find paths in text: /vsizip//a/b.zip/c.tif, HDF5:"/a/b.h5"://x, NETCDF:/a/b.nc:x."""
+    for prefix, kind in _VSI.items():
+        if f"/{prefix}/" in text:
+            yield Address(kind, _clean(text.partition(f"/{prefix}/")[2]))
+            return
+    for part in {text, *re.split(r'["\']', text), *re.split(r":", text)}:
+        bare = re.sub(r"^(/vsi[a-z0-9]+/)+", "", part)
+        for name in {part, bare}:
+            yield from _of_file(name)
+
+
+def _of_file(path: str) -> Iterator[Address]:
+    """Return a path that is there; a path into a file (of a zip, say) is that file."""
+    path = os.path.abspath(os.path.expanduser(path)) if path else ""  # noqa: PTH100, PTH111
+    while path and not os.path.exists(path):  # noqa: PTH110
+        parent = os.path.dirname(path)  # noqa: PTH120
+        if os.path.isdir(parent) or parent == path:  # noqa: PTH112  (nothing of that name)
+            return
+        path = parent
+    if path:
+        real = os.path.realpath(path)
+        yield Address("file", real, whole=not os.path.isdir(real) or _is_hierarchy(real))  # noqa: PTH112
+
+
+def _is_hierarchy(path: str) -> bool:
+    """Whether a folder is a Zarr group: what lies below it may be read through it."""
+    return any(os.path.exists(os.path.join(path, name)) for name in ("zarr.json", ".zgroup"))  # noqa: PTH110, PTH118
+
+
+def _of_store_path(  # noqa: PLR0911 (one return for each kind)
+    path: zarr.storage.StorePath, more: str
+) -> Address | None:
+    """Return the address of something in a Zarr store; None where there is no telling."""
+    store = path.store
+    inside = "/".join(part.strip("/") for part in (path.path, more) if part.strip("/"))
+    while isinstance(store, zarr.storage.WrapperStore):
+        store = store._store  # noqa: SLF001 (Zarr has no other way to the store inside)
+    if isinstance(store, zarr.storage.LocalStore):
+        joined = os.path.join(str(store.root), inside)  # noqa: PTH118
+        real = os.path.realpath(os.path.expanduser(joined))  # noqa: PTH111
+        return Address("file", real)
+    if isinstance(store, zarr.storage.ZipStore):
+        return Address("file", os.path.realpath(store.path))
+    if isinstance(store, zarr.storage.FsspecStore):
+        return _of_fsspec(store.fs, "/".join(p for p in (store.path, inside) if p))
+    if isinstance(store, zarr.storage.MemoryStore):
+        return Address(f"dict-{id(store._store_dict)}", _clean(inside))  # noqa: SLF001
+    if isinstance(store, zarr.storage.ObjectStore):
+        return _of_obstore(store.store, inside)
+    session = getattr(store, "session", None)
+    if session is not None and getattr(session, "read_only", False):
+        return None  # a snapshot stays what it is, whatever is written
+    return Address(f"object-{id(session if session is not None else store)}", _clean(inside))
+
+
+def _of_fsspec(fs: Any, path: str) -> Address | None:
+    """Return the address of a path in a file system of fsspec."""
+    while True:
+        if hasattr(fs, "sync_fs"):
+            fs = fs.sync_fs
+        elif type(fs).__name__ == "DirFileSystem":
+            fs, path = fs.fs, f"{fs.path}/{path}"
+        elif "cache" in type(fs).__name__.lower() and hasattr(fs, "fs"):
+            fs = fs.fs
+        else:
+            break
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    kind = _SAME.get(protocol, protocol)
+    if kind == "zip":
+        return next(of_text(str(getattr(fs.of, "path", fs.of))), None)
+    if kind == "file":
+        return Address("file", os.path.realpath(path.removeprefix("file://")))
+    options = getattr(fs, "storage_options", {})
+    client = options.get("client_kwargs") or {}
+    host = getattr(fs, "endpoint_url", None) or options.get("endpoint_url")
+    bare = path.partition("://")[2] or path
+    return Address(kind, _clean(bare), host or client.get("endpoint_url"))
+
+
+def _of_references(fs: Any) -> Iterator[Address]:
+    """Return the files that a store of references (kerchunk's) points to."""
+    values = fs.references.values() if isinstance(fs.references, dict) else ()
+    names = {value[0] for value in values if isinstance(value, list | tuple) and value}
+    for name in [*sorted(str(n) for n in names), str(getattr(fs, "fo", ""))]:
+        yield from of_text(name)
+
+
+def _of_obstore(store: Any, inside: str) -> Address:
+    """Return the address of a key in a store of obstore."""
+    prefix = str(getattr(store, "prefix", None) or "")
+    kind = type(store).__name__.removesuffix("Store").lower()
+    if kind == "local":
+        return Address("file", os.path.realpath(os.path.join(prefix or "/", inside)))  # noqa: PTH118
+    config = getattr(store, "config", {})
+    bucket = config.get("bucket") or config.get("container_name") or config.get("container")
+    if bucket is None:
+        return Address(f"object-{id(store)}", _clean(inside))
+    kind = {"gcs": "gs", "azure": "abfs"}.get(kind, kind)
+    return Address(kind, _clean(f"{bucket}/{prefix}/{inside}"), config.get("endpoint"))
+
+
+def _clean(path: str) -> str:
+    return "/".join(part for part in path.split("/") if part and part != ".")
+
+
+# -- comparing --------------------------------------------------------------------------------
+
+
+def _overlap(source: Address, target: Address) -> bool:
+    if source.kind != target.kind:
+        return False
+    if source.host and target.host and source.host.rstrip("/") != target.host.rstrip("/"):
+        return False
+    if _is_in(source.path, target.path):
+        return True
+    if source.whole and _is_in(target.path, source.path):
+        return True
+    return source.kind == "file" and _same_files(source, target)
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return path == folder or not folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _same_files(source: Address, target: Address) -> bool:
+    """Compare by what the file system calls them: mounts, other spellings, links inside."""
+    ours = _identity(target.path)
+    if ours is not None and ours in _chain(source.path):
+        return True
+    theirs = _identity(source.path)
+    if source.whole and theirs is not None and theirs in _chain(target.path):
+        return True
+    return ours is not None and any(_is_in(link, target.path) for link in _links(source.path))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _chain(path: str) -> set[tuple[int, int]]:
+    found = set()
+    while True:
+        own = _identity(path)
+        if own is not None:
+            found.add(own)
+        parent = os.path.dirname(path)  # noqa: PTH120
+        if parent == path:
+            return found
+        path = parent
+
+
+def _links(path: str) -> Iterator[str]:
+    """Follow the links inside of a folder: chunks may lie elsewhere."""
+    todo = [path]
+    while todo:
+        try:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        yield os.path.realpath(entry.path)
+                    elif entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+        except OSError:
+            continue
