@@ -38,7 +38,7 @@ SAMPLES: Mapping[str, int] = {"fp": 1024, "elic": 4096, "tt": 4096}
 
 
 class _Patched:
-    """What all patched models share: the transform is handed over, level 0 may lack bands."""
+    """What all patched models share: the transform is handed over, fine levels may lack bands."""
 
     lever: LeverTransform
 
@@ -49,10 +49,11 @@ class _Patched:
     def _walk(
         self, geometry: Geometry, rate: Rate, code: frozen.PlaneCoder
     ) -> tuple[Int32Array, tuple[Int32Array, ...]]:
-        full = len(self.lever.layout.full)
+        layout = self.lever.layout
+        counts = [len(layout.present(level)) for level in range(LOW + 1)]
 
         def present(plane: Plane, scale: Int32Array) -> Int32Array:
-            if plane.level == 0 and plane.component >= full:
+            if plane.component >= counts[plane.level]:
                 return np.zeros_like(scale)
             return code(plane, scale)
 
@@ -68,7 +69,7 @@ class _Walk(DetailWalk):
 
     def _finished(self) -> tuple[Int32Array, Visited]:
         pixels, visited = super()._finished()
-        self._transform.place_late(pixels, visited.planes[0])
+        self._transform.place_late(pixels, visited.planes)
         return pixels, visited
 
 
@@ -109,10 +110,10 @@ class Levers:
 
     Attributes
     ----------
-    native : {"", "auto", "coarse", "side"}
-        Bands at their native resolution: 2 x 2 and 6 x 6 blocks, both as samples at level 1
-        ("auto": blocks of 6 count as blocks of 2); 60 m bands as 3 x 3 blocks at level 1 with free
-        samples between ("coarse"); 60 m bands as a small cube of their own ("side").
+    native : {"", "auto", "coarse", "deep", "side"}
+        Bands at their native resolution. Those of 20 m always enter at level 1. Those of 60 m do
+        as if they were of 20 m ("auto"); as every third sample at level 1 ("coarse"); as two of
+        three samples at level 2 ("deep"); or they are a small cube of their own ("side").
     rotate : bool
         Spectra by rotations.
     odd : bool
@@ -166,8 +167,9 @@ def encode(
     lists = [lists for _, lists in chosen]
     side = 0
     if levers.rotate:
-        data = rotations.write(lists, len(scene.bands), len(layout.full))
-        if rotations.read(data, len(lists), len(scene.bands), len(layout.full)) != lists:
+        sizes = [len(layout.present(level)) for level in range(LOW + 1)]
+        data = rotations.write(lists, sizes)
+        if rotations.read(data, len(lists), sizes) != lists:
             raise RuntimeError("rotations do not come back")
         side = len(data)
     payload, pixels = _code(scene, layout, [rows for rows, _ in chosen], model, rate_index, levers)
@@ -234,13 +236,12 @@ def layout_of(scene: Scene, levers: Levers) -> Layout:
 def _entering(band: Native, parity: tuple[int, int], levers: Levers) -> Native:
     """What is made of a band's replication."""
     own = (band.phase[0] % 2, band.phase[1] % 2)
-    if band.factor in {2, 6} and own != parity:
+    if band.factor == 1 or (band.factor in {2, 6} and own != parity):
         return Native()
-    if band.factor == 6 and levers.native == "auto":
-        return Native(2, own)
-    if band.factor == 3 and levers.native == "auto":
-        return Native()
-    return band
+    if levers.native == "auto":
+        return Native() if band.factor == 3 else Native(2, own, 1)
+    level = {2: 1, 3: 1, 6: 1 if levers.native == "coarse" else 2}[band.factor]
+    return replace(band, level=level)
 
 
 def spectra(
@@ -252,7 +253,7 @@ def spectra(
     rows: Rows = []
     lists = []
     for level, plane in enumerate(planes):
-        used = layout.full if level == 0 else list(range(len(scene.bands)))
+        used = layout.present(level)
         if not used:
             rows.append(np.zeros((0, 0)))
             lists.append([])

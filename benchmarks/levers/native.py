@@ -1,23 +1,26 @@
 """Bands at their native resolution: detection, layout, and how a band joins the wavelet.
 
-A 20 m band that was brought to 10 m by nearest neighbour consists of 2 x 2 equal pixels, a 60 m
-band of 6 x 6. Such a band enters the wavelet at level 1, beside the low-pass of the others.
+A 20 m band that was brought to 10 m by nearest neighbor consists of 2 x 2 equal pixels, a 60 m
+band of 6 x 6. Such a band is late: it enters the wavelet at a level e > 0, beside the low-pass of
+the others.
 
-Sample ``i`` of a late band covers the rows ``2 i - p`` and ``2 i - p + 1``, ``p`` being its phase,
-and stands beside the low-pass sample ``i``, which is centred on row ``2 i``: half a pixel off to
-either side, whatever the phase. With an inner grid of odd length no phase needs another row.
+Sample ``i`` of a band of factor f and phase p covers the rows ``f i - p`` to ``f i - p + f - 1``;
+sample ``m`` of the planes under level e - 1 is centered on row ``2^e m``. Native sample ``i`` is
+kept in the plane's sample that is nearest to its center; what lies between is the encoder's. For
+factor 2 that is ``m = i`` for both phases, half a pixel off to either side, and nothing lies
+between. With an inner grid of odd length no phase needs another row.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Int32Array = NDArray[np.int32]
-#: Gain of two unscaled low-pass steps, one a dimension, in units of 2^-12: 1.2301741^2.
-GAIN = 6198
+#: Gain of the planes under levels 0 and 1 in units of 2^-12: 1.2301741^2 and its square.
+GAINS = {1: 6198, 2: 9380}
 _BITS = 12
 FACTORS = (6, 3, 2)
 
@@ -32,10 +35,13 @@ class Native:
         1, 2, 3 or 6.
     phase : (row, column)
         Blocks begin at rows ``factor * i - phase[0]``.
+    level : int
+        Where it enters the wavelet; chosen, not detected.
     """
 
     factor: int = 1
     phase: tuple[int, int] = (0, 0)
+    level: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,27 +62,28 @@ class Layout:
     width: int
     bands: tuple[Native, ...]
     odd: bool = True
-    _cache: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def grid(self) -> tuple[int, int]:
         """Size of the inner grid."""
         return tuple(n | 1 if self.odd else n for n in (self.height, self.width))
 
-    @property
-    def half(self) -> tuple[int, int]:
-        """Size of the planes under level 0."""
-        return tuple((n + 1) // 2 for n in self.grid)
+    def size(self, level: int) -> tuple[int, int]:
+        """Size of the planes that a level splits."""
+        return tuple(-(-n >> level) for n in self.grid)
 
-    @property
-    def full(self) -> list[int]:
-        """Bands that enter at level 0."""
-        return [k for k, band in enumerate(self.bands) if band.factor % 2]
+    def present(self, level: int) -> list[int]:
+        """Bands that a level (or the low-pass, 5) has."""
+        return [k for k, band in enumerate(self.bands) if band.level <= level]
+
+    def entering(self, level: int) -> list[int]:
+        """Bands that enter at a level."""
+        return [k for k, band in enumerate(self.bands) if band.level == level]
 
     @property
     def late(self) -> list[int]:
-        """Bands that enter at level 1."""
-        return [k for k, band in enumerate(self.bands) if band.factor % 2 == 0]
+        """Bands that enter later than level 0."""
+        return [k for k, band in enumerate(self.bands) if band.level]
 
 
 def plain(height: int, width: int, bands: int, *, odd: bool) -> Layout:
@@ -188,11 +195,53 @@ def replicated(native: Int32Array, band: Native, height: int, width: int) -> Int
     return np.ascontiguousarray(native[:, rows][:, :, columns])
 
 
-def raised(x: Int32Array) -> Int32Array:
-    """DN (without the mean) to the scale of the planes under level 0."""
-    return ((x.astype(np.int64) * GAIN + (1 << (_BITS - 1))) >> _BITS).astype(np.int32)
+def places(n: int, band: Native, axis: int, size: int) -> NDArray[np.intp]:
+    """Samples of a plane of this size, at the level of entry, that keep the native samples.
+
+    The nearest to the center of each block, along one axis of ``n`` pixels; inside of the plane.
+    """
+    f, p, e = band.factor, band.phase[axis], band.level
+    i = np.arange((n - 1 + p) // f + 1)
+    nearest = (2 * (f * i - p) + f - 1 + (1 << e)) >> (e + 1)
+    return np.clip(nearest, 0, size - 1)
 
 
-def lowered(y: Int32Array) -> Int32Array:
+def late_plane(x: Int32Array, layout: Layout, band: Native, *, unit: bool) -> Int32Array:
+    """Plane (T, h, w) that a late band (T, H, W), mean removed, gives to its level of entry."""
+    known = reduced(x, band).astype(np.float64)
+    size = layout.size(band.level)
+    for axis, n in enumerate((layout.height, layout.width)):
+        known = _spread(known, places(n, band, axis, size[axis]), size[axis], axis + 1)
+    plane = np.rint(known).astype(np.int32)
+    return plane if unit else raised(plane, band.level)
+
+
+def _spread(
+    x: NDArray[np.float64], at: NDArray[np.intp], size: int, axis: int
+) -> NDArray[np.float64]:
+    """Samples at some places along an axis, a cubic spline between, the ends repeated."""
+    from scipy.interpolate import CubicSpline
+
+    inside = np.clip(np.arange(size), at[0], at[-1])
+    if len(at) == at[-1] - at[0] + 1:
+        return np.take(x, inside - at[0], axis)
+    return np.asarray(CubicSpline(at, x, axis=axis, bc_type="natural")(inside))
+
+
+def shown(plane: Int32Array, layout: Layout, band: Native, *, unit: bool) -> Int32Array:
+    """Pixels (T, H, W) of a late band, mean removed, from its plane at the level of entry."""
+    known = plane if unit else lowered(plane, band.level)
+    rows = places(layout.height, band, 0, plane.shape[1])
+    columns = places(layout.width, band, 1, plane.shape[2])
+    return replicated(known[:, rows][:, :, columns], band, layout.height, layout.width)
+
+
+def raised(x: Int32Array, level: int) -> Int32Array:
+    """DN (without the mean) to the scale of the planes that a level splits."""
+    return ((x.astype(np.int64) * GAINS[level] + (1 << (_BITS - 1))) >> _BITS).astype(np.int32)
+
+
+def lowered(y: Int32Array, level: int) -> Int32Array:
     """Undo :func:`raised` exactly; any other integer goes to the nearest."""
-    return ((y.astype(np.int64) * (1 << _BITS) + GAIN // 2) // GAIN).astype(np.int32)
+    gain = GAINS[level]
+    return ((y.astype(np.int64) * (1 << _BITS) + gain // 2) // gain).astype(np.int32)

@@ -241,8 +241,8 @@ def _row(weights: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
     return found
 
 
-def write(dates: Sequence[Sequence[Rotations]], n: int, full: int) -> bytes:
-    """Lists of all dates and levels; level 0 has ``full`` rows, the others ``n``.
+def write(dates: Sequence[Sequence[Rotations]], sizes: Sequence[int]) -> bytes:
+    """Lists of all dates and levels, which have so many rows.
 
     One byte 0 where no level has any: the flag of a chunk.
     """
@@ -250,8 +250,7 @@ def write(dates: Sequence[Sequence[Rotations]], n: int, full: int) -> bytes:
         return b"\0"
     encoder, tables = rans.Encoder(), _tables()
     for date in dates:
-        for level, found in enumerate(date):
-            size = full if level == 0 else n
+        for size, found in zip(sizes, date, strict=True):
             if size > 1:
                 _push(encoder, tables, [(len(found), 0)])
             for p, q, j, sign in found:
@@ -265,7 +264,7 @@ def _push(encoder: rans.Encoder, tables: rans.Tables, pairs: Sequence[tuple[int,
     encoder.push(symbols, rows, tables)
 
 
-def read(data: bytes, dates: int, n: int, full: int) -> list[list[Rotations]]:
+def read(data: bytes, dates: int, sizes: Sequence[int]) -> list[list[Rotations]]:
     """Undo :func:`write`."""
     if data == b"\0":
         return [[[] for _ in range(6)] for _ in range(dates)]
@@ -277,8 +276,7 @@ def read(data: bytes, dates: int, n: int, full: int) -> list[list[Rotations]]:
     every = []
     for _ in range(dates):
         date: list[Rotations] = []
-        for level in range(6):
-            size = full if level == 0 else n
+        for size in sizes:
             found: Rotations = []
             for _ in range(pull(0) if size > 1 else 0):
                 q = pull(2 + size)

@@ -109,33 +109,23 @@ def padded(x: Int32Array, height: int, width: int) -> Int32Array:
 def wavelet(scene: Scene, layout: Layout, *, unit: bool = False) -> list[Int32Array]:
     """Planes of all dates: levels 0 to 4 (T, n, 3, h, w), and the low-pass (T, C, h, w).
 
-    ``n`` is the number of full-resolution bands at level 0, else that of all bands. ``unit`` gives
-    late bands no gain (lossless coding).
+    ``n`` is the number of bands that a level has. ``unit`` gives late bands no gain.
     """
     x = padded(scene.data - scene.mean[:, None, None], *layout.grid)
-    low, high = _split(np.ascontiguousarray(x[:, layout.full]))
-    out = [high]
-    planes = np.empty((len(x), len(scene.bands), *layout.half), np.int32)
-    planes[:, layout.full] = low
-    for k in layout.late:
-        planes[:, k] = late_plane(scene.data[:, k] - scene.mean[k], layout, k, unit=unit)
-    for _ in range(1, LEVELS):
-        planes, high = _split(planes)
+    planes = np.ascontiguousarray(x[:, layout.present(0)])
+    out = []
+    for level in range(LEVELS):
+        low, high = _split(planes)
         out.append(high)
+        planes = np.empty((len(x), len(layout.present(level + 1)), *low.shape[2:]), np.int32)
+        for i, k in enumerate(layout.present(level + 1)):
+            band = layout.bands[k]
+            if band.level == level + 1:
+                own = scene.data[:, k] - scene.mean[k]
+                planes[:, i] = native.late_plane(own, layout, band, unit=unit)
+            else:
+                planes[:, i] = low[:, layout.present(level).index(k)]
     return [*out, planes]
-
-
-def late_plane(x: Int32Array, layout: Layout, k: int, *, unit: bool) -> Int32Array:
-    """Plane (T, h, w) under level 0 of a late band (T, H, W), mean removed."""
-    band = layout.bands[k]
-    if band.factor == 2:
-        plane = native.reduced(x, band)
-    else:
-        from benchmarks.levers.coarse import interpolated
-
-        plane = interpolated(x, band, layout)
-    plane = padded(plane, *layout.half)
-    return plane if unit else native.raised(plane)
 
 
 def _split(planes: Int32Array) -> tuple[Int32Array, Int32Array]:
@@ -168,25 +158,26 @@ class LeverTransform:
         self.entries = len(rows)
         self._aligned = aligned
         c = len(scene.bands)
-        every = [lift(np.stack([date[level] for date in rows])) for level in range(LOW + 1)]
+        every = [
+            lift(np.stack([date[level] for date in rows])) if layout.present(level) else None
+            for level in range(LOW + 1)
+        ]
         self._spectral = every
         self.signs = np.ones((len(rows), LOW + 1, c), np.int32)
         self.rows = np.zeros((len(rows), LOW + 1, c, c))
         for level, spectral in enumerate(every):
-            self._align(level, spectral)
+            if spectral is not None:
+                self._align(level, spectral)
 
     def _align(self, level: int, spectral: klt.SpectralTransforms) -> None:
-        used = self._bands(level)
-        if not used or not self._aligned:
+        used = self.layout.present(level)
+        if not self._aligned:
             return
         n = len(used)
         rows = spectral.rows * true_signs(spectral)[:, :, None]
         signs = component_signs(rows, self.scene.sensor, [self.scene.bands[k] for k in used])
         self.signs[:, level, :n] = signs
         self.rows[:, level, :n, used] = np.moveaxis(spectral_rows(rows * signs[:, :, None]), 2, 0)
-
-    def _bands(self, level: int) -> list[int]:
-        return self.layout.full if level == 0 else list(range(len(self.scene.bands)))
 
     def forward(self, cubes: Int32Array, rate_index: int) -> Coefficients:
         """Transform the scene; the arguments are what it is made of already."""
@@ -200,12 +191,11 @@ class LeverTransform:
     def inverse(self, coefficients: Coefficients, height: int, width: int) -> Int32Array:
         """Coefficients to pixels of the inner grid (T, C, height, width)."""
         sizes = level_sizes(height, width)
-        planes = self.to_bands(coefficients.low, coefficients.entries[:, LOW], LOW)
-        for level in reversed(range(1, LEVELS)):
-            planes = self._merged(planes, coefficients, level, sizes[level])
-        pixels = self._merged(planes, coefficients, 0, sizes[0])
-        pixels += self.mean[:, None, None]
-        self.place_late(pixels, planes)
+        planes = [self.to_bands(coefficients.low, coefficients.entries[:, LOW], LOW)]
+        for level in reversed(range(LEVELS)):
+            planes.insert(0, self._merged(planes[0], coefficients, level, sizes[level]))
+        pixels = planes[0] + self.mean[:, None, None]
+        self.place_late(pixels, planes[1:])
         return pixels
 
     def _merged(
@@ -218,30 +208,23 @@ class LeverTransform:
         )
         return np.clip(flat, -PLANE_LIMIT, PLANE_LIMIT).reshape(t, c, *size)
 
-    def place_late(self, pixels: Int32Array, planes: Int32Array) -> None:
-        """Write late bands into pixels (T, C, H', W') from the planes under level 0."""
+    def place_late(self, pixels: Int32Array, planes: Sequence[Int32Array]) -> None:
+        """Write late bands into pixels (T, C, H', W') from the planes under levels 0, 1, ..."""
         height, width = self.layout.height, self.layout.width
         for k in self.layout.late:
             band = self.layout.bands[k]
-            known = planes[:, k] if self._unit else native.lowered(planes[:, k])
-            if band.factor != 2:
-                from benchmarks.levers.coarse import agreed
-
-                known, band = agreed(known, band, self.layout)
-            pixels[:, k, :height, :width] = (
-                native.replicated(known, band, height, width) + self.mean[k]
-            )
+            known = planes[band.level - 1][:, k]
+            own = native.shown(known, self.layout, band, unit=self._unit)
+            pixels[:, k, :height, :width] = own + self.mean[k]
 
     def to_components(
         self, bands: Int32Array, entries: NDArray[np.integer], level: int
     ) -> Int32Array:
         """Bands (T, n, ...) of a level to components (T, C, ...)."""
-        used = self._bands(level)
+        used = self.layout.present(level)
         out = np.zeros((len(bands), len(self.scene.bands), *bands.shape[2:]), np.int32)
         if not used:
             return out
-        if bands.shape[1] != len(used):
-            bands = bands[:, used]
         for t, entry in enumerate(entries):
             flat = np.ascontiguousarray(bands[t].reshape(len(used), -1))
             y = self._spectral[level].forward(int(entry), flat)
@@ -252,7 +235,7 @@ class LeverTransform:
         self, components: Int32Array, entries: NDArray[np.integer], level: int
     ) -> Int32Array:
         """Components (T, C, ...) to all bands, zeros where a level does not have a band."""
-        used = self._bands(level)
+        used = self.layout.present(level)
         out = np.zeros_like(components)
         if not used:
             return out
