@@ -35,13 +35,17 @@ _COSINE = (1 - _TANGENT * _TANGENT) / (1 + _TANGENT * _TANGENT)
 _SINE = 2 * _TANGENT / (1 + _TANGENT * _TANGENT)
 _ANGLE = 2 * np.arctan(_TANGENT)
 
-# Frequencies of training scenes. Counts 1 .. 63 of a level that has any; pairs: the larger row q
-# given the number of rows, the smaller p given q; angles.
-_OF_Q = (74, 92, 108, 116, 129, 95, 93, 92, 71, 76, 52, 40)
-_OF_P = (300, 212, 153, 99, 78, 54, 39, 33, 21, 7, 4, 3)
-_OF_J = (2, 19, 85, 173, 199, 207, 166, 97, 38, 10, 3, 1)
+# Frequencies of training scenes (see `statistics`), smoothed: number of rotations of a level; pairs
+# p < q, q given the number of rows, p given q (cut off where there are fewer); angles.
+_OF_COUNT = (
+    121, 31, 36, 36, 34, 34, 30, 24, 22, 18, 16, 13, 12, 11, 10, 9, 9, 8, 8, 7, 7, 6, 6, 5, 5, 5,
+    4, 4, 4, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 1, 1, 1, 1, 11,
+)  # fmt: skip
+_OF_Q = (630, 811, 837, 760, 743, 526, 500, 471, 419, 361, 263, 60)
+_OF_P = (2139, 1489, 1074, 551, 430, 241, 164, 96, 86, 37, 14, 6)
+_OF_J = (4, 110, 547, 1004, 1442, 1384, 1090, 523, 185, 27, 6, 3)
 _MOST_ROWS = 13
-_NONE_OF_TEN = 5
 
 
 def turned(rows: Float64Array, rotations: Sequence[Rotation]) -> Float64Array:
@@ -213,19 +217,20 @@ def _pair_bits(n: int) -> Float64Array:
 
 
 def list_bits(found: Rotations, n: int) -> float:
-    """Bits of a list, about: five for the number of them where there are any."""
+    """Bits of a list."""
+    of_count = np.array(_OF_COUNT) / sum(_OF_COUNT)
+    number = float(-np.log2(of_count[len(found)]))
     if not found:
-        return 1.0
+        return number
     of_j = -np.log2(np.array(_OF_J) / sum(_OF_J))
     pairs = _pair_bits(n)
-    return 6.0 + sum(float(pairs[p, q] + of_j[j - 1]) + 1 for p, q, j, _ in found)
+    return number + sum(float(pairs[p, q] + of_j[j - 1]) + 1 for p, q, j, _ in found)
 
 
 @cache
 def _tables() -> rans.Tables:
     """Rows: number of rotations (0), angle (1), q of n rows (2 + n), p of q (20 + q)."""
-    counts = np.concatenate([[_NONE_OF_TEN * 100], 1000 // (12 + np.arange(MOST)) + 1])
-    rows = [_row(counts), _row(_OF_J)]
+    rows = [_row(_OF_COUNT), _row(_OF_J)]
     rows += [_row(_OF_Q[: max(n - 1, 1)]) for n in range(18)]
     rows += [_row(_OF_P[: max(q, 1)]) for q in range(_MOST_ROWS)]
     minimum = [0, 1] + [1] * 18 + [0] * _MOST_ROWS
@@ -286,3 +291,27 @@ def read(data: bytes, dates: int, sizes: Sequence[int]) -> list[list[Rotations]]
         every.append(date)
     decoder.finish()
     return every
+
+
+def statistics(lists: Sequence[tuple[int, Rotations]]) -> dict[str, list[int]]:
+    """Histograms that the static frequencies are made of.
+
+    Parameters
+    ----------
+    lists : sequence of (number of rows, rotations)
+        Of single levels.
+    """
+    counts = np.zeros(MOST + 1, np.int64)
+    of_p, of_q, of_j = (np.zeros(n, np.int64) for n in (_MOST_ROWS - 1, _MOST_ROWS, ANGLES + 1))
+    for _, found in lists:
+        counts[len(found)] += 1
+        for p, q, j, _ in found:
+            of_p[p] += 1
+            of_q[q] += 1
+            of_j[j] += 1
+    return {
+        "count": counts.tolist(),
+        "p": of_p.tolist(),
+        "q": of_q[1:].tolist(),
+        "j": of_j[1:].tolist(),
+    }
