@@ -86,7 +86,7 @@ class PatchedTT(_Patched, tt.MiniTT):
     def _detail_walk(self, geometry: Geometry, rate: Rate) -> DetailWalk:
         return _Walk(self._networks, self.lever, rate.index, geometry.shape[2:])
 
-    def _dated_walk(self, own: Geometry, rate: Rate, done: Any, referring: bool) -> DetailWalk:  # noqa: FBT001
+    def _dated_walk(self, own: Geometry, rate: Rate, done: Any, referring: bool) -> DetailWalk:
         if not referring:
             return self._detail_walk(own, rate)
         past = tt.Past(done.visited[-tt.HISTORY :])
@@ -191,7 +191,7 @@ def _with_side(scene: Scene, model: str, rate_index: int, levers: Levers) -> Cod
     if not coarse:
         return None
     rest = [k for k in range(len(found)) if k not in coarse]
-    t, _, height, width = scene.data.shape
+    height, width = scene.data.shape[2:]
     pixels = np.empty_like(scene.data)
     size, parts = -HEADER, {}
     kinds = [found[k] for k in coarse]

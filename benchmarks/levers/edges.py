@@ -19,7 +19,7 @@ from tec_numcodecs.models.mini.transform import LEVELS, LOW
 Float64Array = NDArray[np.float64]
 Int32Array = NDArray[np.int32]
 #: Pixels of the outermost rows and columns count this much in an encoder's decisions, by distance.
-EMPHASIS: tuple[float, ...] = (1.0,)
+EMPHASIS: tuple[float, ...] = (2.0, 1.5)
 
 
 @cache
@@ -170,7 +170,9 @@ def profile(error: Float64Array, reach: int = 8) -> dict[str, list[float]]:
     }
 
 
-def seam_ratio(original: Float64Array, decoded: Float64Array, at: Sequence[int]) -> dict[str, float]:
+def seam_ratio(
+    original: Float64Array, decoded: Float64Array, at: Sequence[int]
+) -> dict[str, float]:
     """Mean absolute steps across seams and in the interior, relative to the original's.
 
     Parameters

@@ -83,9 +83,7 @@ def own_grids(data: Path, side: int, phase: int, *, base: int = 10) -> Scene:
         if meters < base:
             continue
         factor = meters // base
-        if images.ndim == 4:
-            images = images[0]
-        for image, band in zip(images, names[meters], strict=True):
+        for image, band in zip(images.reshape(-1, *images.shape[-2:]), names[meters], strict=True):
             big = image.repeat(factor, axis=0).repeat(factor, axis=1)
             planes.append(big[top : top + side, left : left + side])
             bands.append(band)
