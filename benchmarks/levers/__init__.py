@@ -3,5 +3,5 @@
     python -m benchmarks.levers --data DIR [names]
 
 Today's models are patched by subclasses, nothing in ``tec_numcodecs`` changes. Every size is that
-of bytes which were decoded again; see :mod:`.coder`.
+of bytes which were decoded again; see `.coder`.
 """

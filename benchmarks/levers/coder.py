@@ -24,11 +24,12 @@ from benchmarks.levers.transform import (
     wavelet,
 )
 from tec_numcodecs.models.base import Geometry, Latents, Rate
-from tec_numcodecs.models.mini import elic, fp, quantiser, tt
-from tec_numcodecs.models.mini import prior as frozen
-from tec_numcodecs.models.mini.detail import DetailWalk, Visited
-from tec_numcodecs.models.mini.prior import Plane
-from tec_numcodecs.models.mini.quantiser import rate_index_of, steps
+from tec_numcodecs.models.mini import elic, fp, tt
+from tec_numcodecs.models.mini.context.subband_coder import DetailWalk, Visited
+from tec_numcodecs.models.mini.subbands import magnitude_model as frozen
+from tec_numcodecs.models.mini.subbands.magnitude_model import Plane
+from tec_numcodecs.models.mini.transform import quantizer
+from tec_numcodecs.models.mini.transform.quantizer import rate_index_of, steps
 
 Int32Array = NDArray[np.int32]
 #: Bytes around the latents of a chunk with 12 bands of a sensor: header, lengths, checksum.
@@ -249,10 +250,10 @@ def spectra(
 ) -> tuple[Rows, list[rotations.Rotations]]:
     """Rows of one date's levels: an entry of the codebook, and rotations if asked for."""
     noise = (steps(rate_index)[:, 0] / 16.0) ** 2 / 12
-    planes = wavelet(scene, layout, unit=levers.unit)
+    bitstream = wavelet(scene, layout, unit=levers.unit)
     rows: Rows = []
     lists = []
-    for level, plane in enumerate(planes):
+    for level, plane in enumerate(bitstream):
         used = layout.present(level)
         if not used:
             rows.append(np.zeros((0, 0)))
@@ -309,15 +310,14 @@ def finer_low(bits: int) -> AbstractContextManager[Any]:
 
     def halved(rate_index: int) -> NDArray[np.int64]:
         table = steps(rate_index).copy()
-        table[LOW] = np.maximum(table[LOW] >> bits, quantiser.STEP_UNIT)
+        table[LOW] = np.maximum(table[LOW] >> bits, quantizer.STEP_UNIT)
         return table
 
-    from tec_numcodecs.models.mini import contextcoders, decision, detail, planes
+    from tec_numcodecs.models.mini.context import coders, subband_coder
+    from tec_numcodecs.models.mini.subbands import bitstream, rdoq
 
     stack = mock.patch.multiple
-    return _Several(
-        [stack(m, steps=halved) for m in (contextcoders, decision, detail, planes)]
-    )
+    return _Several([stack(m, steps=halved) for m in (coders, rdoq, subband_coder, bitstream)])
 
 
 def _edge_weights(layout: Layout, levers: Levers) -> AbstractContextManager[Any]:

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.levers.native import Layout
-from tec_numcodecs.models.mini import decision, lifting
-from tec_numcodecs.models.mini.prior import Plane
-from tec_numcodecs.models.mini.transform import LEVELS, LOW
+from tec_numcodecs.models.mini.subbands import rdoq
+from tec_numcodecs.models.mini.subbands.magnitude_model import Plane
+from tec_numcodecs.models.mini.transform import dwt97
+from tec_numcodecs.models.mini.transform.wavelet_klt import LEVELS, LOW
 
 Float64Array = NDArray[np.float64]
 Int32Array = NDArray[np.int32]
@@ -77,7 +78,7 @@ def _synthesis(n: int) -> Float64Array:
         x = np.zeros(n)
         x[k] = scale
         low, high = x[:half].copy(), x[half:].copy()
-        for step, c in reversed(tuple(enumerate(lifting.COEFFICIENTS))):
+        for step, c in reversed(tuple(enumerate(dwt97.COEFFICIENTS))):
             if step % 2 == 0:
                 right = np.append(low[1:], low[-1:])
                 high -= c / 4096 * (low[: n - half] + right[: n - half])
@@ -104,15 +105,13 @@ def plane_weights(layout: Layout, plane: Plane, emphasis: tuple[float, ...]) -> 
     return out
 
 
-def weighted(
-    layout: Layout, emphasis: tuple[float, ...] = EMPHASIS
-) -> AbstractContextManager[Any]:
+def weighted(layout: Layout, emphasis: tuple[float, ...] = EMPHASIS) -> AbstractContextManager[Any]:
     """Decisions with the weights of the synthesis, in place of today's two for the last row."""
-    plane_of, points_of = decision.Decider.plane, getattr(decision, "_points")  # noqa: B009
+    plane_of, points_of = rdoq.Decider.plane, getattr(rdoq, "_points")  # noqa: B009
     current: list[Plane] = []
 
     def noted(
-        self: decision.Decider, plane: Plane, values: Int32Array, scale: Int32Array, before: int
+        self: rdoq.Decider, plane: Plane, values: Int32Array, scale: Int32Array, before: int
     ) -> tuple[Int32Array, int]:
         current[:] = [plane]
         return plane_of(self, plane, values, scale, before)
@@ -127,8 +126,8 @@ def weighted(
         )
 
     return _Both(
-        mock.patch.object(decision.Decider, "plane", noted),
-        mock.patch.object(decision, "_points", points),
+        mock.patch.object(rdoq.Decider, "plane", noted),
+        mock.patch.object(rdoq, "_points", points),
     )
 
 

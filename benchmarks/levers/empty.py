@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.levers.transform import Scene
-from tec_numcodecs import chunk
+from tec_numcodecs.chunk import decoding
 from tec_numcodecs.config import CodecConfig
 
 
@@ -36,8 +36,8 @@ def _stored(scene: Scene, samples: NDArray[np.uint16], model: str, lam: float) -
     names: Sequence[str] = [scene.sensor.bands[b] for b in scene.bands]
     sensor = scene.sensor.name
     config = CodecConfig.parse(model, lam, bands=names, sensor=sensor, nodata=0)
-    (data,) = chunk.encode([np.ascontiguousarray(samples)], config)
-    (found,) = chunk.decode([data], config)
+    (data,) = decoding.encode([np.ascontiguousarray(samples)], config)
+    (found,) = decoding.decode([data], config)
     if not np.array_equal(found == 0, samples == 0):
         raise RuntimeError("nodata did not come back")
     return len(data)

@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmarks.levers.transform import Scene
 from benchmarks.metrics import psnr
-from tec_numcodecs import chunk
+from tec_numcodecs.chunk import decoding
 from tec_numcodecs.config import CodecConfig
-from tec_numcodecs.models.mini.quantiser import rate_index_of
+from tec_numcodecs.models.mini.transform.quantizer import rate_index_of
 
 MODELS = ("fp", "elic", "tt", "flextec")
 LAMS = (0.5, 2, 8, 32, 128, 512)
@@ -41,8 +41,8 @@ def stored(scene: Scene, model: str, lam: float) -> tuple[int, float]:
     names = [scene.sensor.bands[b] for b in scene.bands]
     config = CodecConfig.parse(model, lam, bands=names, sensor=scene.sensor.name)
     samples = scene.data.astype(np.uint16)
-    (data,) = chunk.encode([samples], config)
-    (found,) = chunk.decode([data], config)
+    (data,) = decoding.encode([samples], config)
+    (found,) = decoding.decode([data], config)
     return len(data), psnr(float(np.square(found.astype(np.float64) - samples).mean()))
 
 

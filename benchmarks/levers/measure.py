@@ -100,9 +100,7 @@ def point(scene: Scene, coded: Coded) -> Point:
     }
 
 
-def points(
-    scene: Scene, model: str, levers: Levers, lams: Sequence[float] = LAMS
-) -> list[Point]:
+def points(scene: Scene, model: str, levers: Levers, lams: Sequence[float] = LAMS) -> list[Point]:
     """Encode a scene at several rates."""
     return [point(scene, encode(scene, model, rate_of(lam), levers)) for lam in lams]
 

@@ -189,7 +189,7 @@ def reduced(x: Int32Array, band: Native) -> Int32Array:
 
 
 def replicated(native: Int32Array, band: Native, height: int, width: int) -> Int32Array:
-    """Undo :func:`reduced`."""
+    """Undo `reduced`."""
     _, rows = sample_rows(height, band, 0)
     _, columns = sample_rows(width, band, 1)
     return np.ascontiguousarray(native[:, rows][:, :, columns])
@@ -242,6 +242,6 @@ def raised(x: Int32Array, level: int) -> Int32Array:
 
 
 def lowered(y: Int32Array, level: int) -> Int32Array:
-    """Undo :func:`raised` exactly; any other integer goes to the nearest."""
+    """Undo `raised` exactly; any other integer goes to the nearest."""
     gain = GAINS[level]
     return ((y.astype(np.int64) * (1 << _BITS) + gain // 2) // gain).astype(np.int32)

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tec_numcodecs import rans
+from tec_numcodecs.entropy import rans
 
 Float64Array = NDArray[np.float64]
 Int32Array = NDArray[np.int32]
@@ -270,7 +270,7 @@ def _push(encoder: rans.Encoder, tables: rans.Tables, pairs: Sequence[tuple[int,
 
 
 def read(data: bytes, dates: int, sizes: Sequence[int]) -> list[list[Rotations]]:
-    """Undo :func:`write`."""
+    """Undo `write`."""
     if data == b"\0":
         return [[[] for _ in range(6)] for _ in range(dates)]
     decoder, tables = rans.Decoder(data[1:]), _tables()

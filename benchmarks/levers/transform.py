@@ -1,6 +1,6 @@
 """Today's transform with a layout of bands, spectra of each date's own, and a grid of odd length.
 
-A stand-in for :class:`tec_numcodecs.models.mini.transform.Transform` (and ``LevelTransform``) that
+A stand-in for `wavelet_klt.Transform` (and ``LevelTransform``) of the mini models that
 the models use without knowing. Level 0 holds the components of the full-resolution bands only; the
 places of the others are zeros that nothing codes.
 """
@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 
 from benchmarks.levers import native
 from benchmarks.levers.native import Layout
-from tec_numcodecs.models.mini import klt, lifting
-from tec_numcodecs.models.mini.levelwise import spectral_rows
-from tec_numcodecs.models.mini.signs import component_signs
-from tec_numcodecs.models.mini.transform import (
+from tec_numcodecs.models.mini.transform import dwt97, klt
+from tec_numcodecs.models.mini.transform.by_level import spectral_rows
+from tec_numcodecs.models.mini.transform.signs import component_signs
+from tec_numcodecs.models.mini.transform.wavelet_klt import (
     LEVELS,
     LOW,
     PLANE_LIMIT,
     Coefficients,
     level_sizes,
 )
+from tec_numcodecs.models.weights_lookup import ensure_local
 from tec_numcodecs.sensors import Sensor
-from tec_numcodecs.weights.files import load
-from tec_numcodecs.weights.obtain import obtain
-from tec_numcodecs.weights.registry import resolve
+from tec_numcodecs.weights.local_store import resolve
+from tec_numcodecs.weights.safetensors_io import load
 
 Int32Array = NDArray[np.int32]
 Float64Array = NDArray[np.float64]
@@ -41,7 +41,7 @@ Rows = list[Float64Array]
 def arrays_of(model: str) -> dict[str, NDArray[np.generic]]:
     """Bundled weights of a mini model."""
     weights = resolve("mini", model)
-    return dict(load(obtain(weights), weights.sha256))
+    return dict(load(ensure_local(weights), weights.sha256))
 
 
 @cache
@@ -55,7 +55,7 @@ def book_rows(sensor: Sensor, bands: tuple[int, ...]) -> Float64Array:
 
 def lift(rows: Float64Array) -> klt.SpectralTransforms:
     """Lifting steps of orthonormal rows (K, n, n), as ``klt.derive`` takes them."""
-    # The factorization is not public: this is the patch of :mod:`.klt` that rotations need.
+    # The factorization is not public: this is the patch of `.klt` that rotations need.
     make, tamer = (getattr(klt, name) for name in ("_lift", "_tamer"))
     transforms: klt.SpectralTransforms = reduce(
         tamer, (make(rows, last) for last in range(rows.shape[-1]))
@@ -133,7 +133,7 @@ def _split(planes: Int32Array) -> tuple[Int32Array, Int32Array]:
     if not c:
         half = [(n + 1) // 2 for n in planes.shape[2:]]
         return np.zeros((t, 0, *half), np.int32), np.zeros((t, 0, 3, *half), np.int32)
-    low, high = lifting.forward(planes.reshape(t * c, *planes.shape[2:]))
+    low, high = dwt97.forward(planes.reshape(t * c, *planes.shape[2:]))
     return low.reshape(t, c, *low.shape[1:]), high.reshape(t, c, *high.shape[1:])
 
 
@@ -146,9 +146,9 @@ class LeverTransform:
     layout : Layout
     rows : list over dates of Rows
     aligned : bool
-        Components have the signs of :mod:`tec_numcodecs.models.mini.signs`, as `elic` wants them.
+        Components have the signs of `transform.signs`, as `elic` wants them.
     unit : bool
-        See :func:`wavelet`.
+        See `wavelet`.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class LeverTransform:
     ) -> Int32Array:
         high = self.to_bands(found.detail[level], found.entries[:, level], level)
         t, c = planes.shape[:2]
-        flat = lifting.inverse(
+        flat = dwt97.inverse(
             planes.reshape(t * c, *planes.shape[2:]), high.reshape(t * c, *high.shape[2:]), *size
         )
         return np.clip(flat, -PLANE_LIMIT, PLANE_LIMIT).reshape(t, c, *size)
@@ -246,9 +246,7 @@ class LeverTransform:
             out[t, used] = x.reshape(len(used), *components.shape[2:])
         return np.clip(out, -PLANE_LIMIT, PLANE_LIMIT, out=out)
 
-    def align(
-        self, components: Int32Array, entries: NDArray[np.integer], level: int
-    ) -> Int32Array:
+    def align(self, components: Int32Array, entries: NDArray[np.integer], level: int) -> Int32Array:
         """Change signs to or from the common convention."""
         signs = self.signs[entries, level]
         return components * signs.reshape(*signs.shape, *([1] * (components.ndim - 2)))
