@@ -59,8 +59,10 @@ _ALIASES: Mapping[str, str] = MappingProxyType(
 _AMBIGUOUS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"rededge": ("B05", "B06", "B07", "B8A"), "swir": ("B11", "B12")}
 )
-# B4, B04, b8a, B04_10m; the suffix -jp2 is Earth Search's for the JPEG 2000 twin of an asset.
-_NUMBERED = re.compile(r"b(\d{1,2}|8a)")
+# B4, B04, b8a, band_4, B04_10m, s2_B04, S2-L2A-B04; the suffix -jp2 is Earth Search's for the JPEG
+# 2000 twin of an asset. A prefix ends with a separator: "s2b04" could be band 04 of Sentinel-2B.
+_NUMBERED = re.compile(r"b(?:and)?[ _-]?(\d{1,2}|8a)")
+_PREFIX = re.compile(r"^(?:s2|sentinel[ _-]?2)[a-d]?(?:[ _-]?(?:msi)?l(?:1c|2a))?[ _-]+(?=\w)")
 _SUFFIX = re.compile(r"(_(10|20|60)m|-jp2)$")
 
 
@@ -107,7 +109,8 @@ class Sensor:
         Parameters
         ----------
         name : str
-            Any known name, in any case: ``"B04"``, ``"b4"``, ``"B04_10m"``, ``"red"``.
+            Any known name, in any case: ``"B04"``, ``"b4"``, ``"band_4"``, ``"B04_10m"``,
+            ``"s2_B04"``, ``"S2-L2A-B04"``, ``"red"``.
 
         Raises
         ------
@@ -216,7 +219,7 @@ def _esa_name(name: object) -> str:
     """Turn any name into ESA's, or into ``""``; whether a sensor has that band is not asked."""
     if not isinstance(name, str):
         return ""
-    stem = _SUFFIX.sub("", name.strip().lower())
+    stem = _stem(name)
     if stem in _ALIASES:
         return _ALIASES[stem]
     numbered = _NUMBERED.fullmatch(stem)
@@ -226,9 +229,14 @@ def _esa_name(name: object) -> str:
     return f"B{number:0>2}"
 
 
+def _stem(name: str) -> str:
+    """Return a name in lower case, without what says that it is of Sentinel-2, or a resolution."""
+    return _SUFFIX.sub("", _PREFIX.sub("", name.strip().lower()))
+
+
 def _why_not(name: object) -> str:
     """Quote a refused name, and say what else it could have meant."""
-    stem = _SUFFIX.sub("", name.strip().lower()) if isinstance(name, str) else ""
+    stem = _stem(name) if isinstance(name, str) else ""
     if stem in _AMBIGUOUS:
         return f"{shown(name)} (fits {', '.join(_AMBIGUOUS[stem])})"
     band = _esa_name(name)

@@ -78,7 +78,8 @@ def in_order(
     if found.form == "variables":
         settings["bands"] = {found.variables[i]: found.bands[i] for i in order}
     else:
-        dataset = dataset.isel({find_axes(dataset[found.variables[0]]).band: order})
+        places = order if found.positions is None else [found.positions[i] for i in order]
+        dataset = dataset.isel({find_axes(dataset[found.variables[0]]).band: places})
         settings |= _reordered(settings, "bands", order)
     return dataset, settings | _reordered(settings, "max_error", order)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,8 +21,14 @@ ROLES = {
 }
 _ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 
+# Grids of other resolutions have dimensions such as y20, x_60m.
+_RESOLUTION = re.compile(r"_?\d{1,3}m?$")
+
 # Names that several bands answer to. As any other unknown name they would pass for a mask.
 _VAGUE = ("rededge", "swir")
+
+# What rioxarray calls the bands of a file that it opens as variables: where they stand in it.
+_POSITION = re.compile(r"band[ _-]?([1-9]\d?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,9 @@ class Source:
         The name of the one variable.
     cube : str or None
         The variable, if the dataset is a cube of ours already.
+    positions : list of int or None
+        Where the bands stand on the band axis of the one variable, if they are not all that it has
+        in its order.
     """
 
     form: str
@@ -62,6 +72,13 @@ class Source:
     common_names: list[str]
     name: str | None = None
     cube: str | None = None
+    positions: list[int] | None = None
+
+
+def role_of(dim: str) -> str | None:
+    """Tell which axis a dimension is by its name: time, band, y or x; None if it says nothing."""
+    name = dim.lower().removeprefix("tec_")
+    return _ROLE_OF.get(name) or _ROLE_OF.get(_RESOLUTION.sub("", name))
 
 
 def find_axes(array: xr.DataArray) -> Axes:
@@ -74,7 +91,7 @@ def find_axes(array: xr.DataArray) -> Axes:
     """
     found: dict[str, str] = {}
     for dim in map(str, array.dims):
-        role = _ROLE_OF.get(dim.lower().removeprefix("tec_"))
+        role = role_of(dim)
         if role is None or role in found:
             raise _bad_dims(array)
         found[role] = dim
@@ -114,12 +131,15 @@ def find_source(
     return _from_names(dataset, bands, sensor)
 
 
+_SCL = re.compile(r"(s2_)?scl(_(10|20|60)m)?")
+
+
 def find_sensor(bands: Sequence[str], dataset: xr.Dataset, sensor: str | Sensor | None) -> Sensor:
     """Tell which sensor took canonical `bands`.
 
     Given by name, it is checked. Otherwise attributes decide (``sensor``, ``collection``,
     ``processing_level``), then a scene classification (L2A has one), then the bands: B10 is only
-    in L1C, and all twelve others without it are L2A.
+    in L1C. The other twelve decide nothing: many exports of L1C leave B10 out.
 
     Raises
     ------
@@ -129,11 +149,10 @@ def find_sensor(bands: Sequence[str], dataset: xr.Dataset, sensor: str | Sensor 
     if sensor is None:
         sensor = _stated_sensor(dataset)
     if sensor is None:
-        l2a, l1c = get_sensor("sentinel-2-l2a"), get_sensor("sentinel-2-l1c")
         if "B10" in bands:
-            sensor = l1c
-        elif set(bands) == set(l2a.bands) or "scl" in {str(n).lower() for n in dataset.variables}:
-            sensor = l2a
+            sensor = get_sensor("sentinel-2-l1c")
+        elif any(_SCL.fullmatch(str(n).lower()) for n in dataset.variables):
+            sensor = get_sensor("sentinel-2-l2a")
         else:
             names = " or ".join(repr(s.name) for s in SENSORS)
             raise InvalidInput(
@@ -151,8 +170,9 @@ def _stated_sensor(dataset: xr.Dataset) -> Sensor | None:
     stated: dict[str, tuple[str, Sensor]] = {}
     keys = ("sensor", "collection", "product_type", "processing_level", "processing:level", "level")
     for attrs in (dataset.attrs, *(v.attrs for v in dataset.data_vars.values())):
+        own = {str(key).lower(): value for key, value in attrs.items()}  # GDAL: PROCESSING_LEVEL
         for key in keys:
-            value = attrs.get(key)
+            value = own.get(key)
             known = _sensor_named(value) if isinstance(value, str) else None
             if known is not None:
                 stated[known.name] = (f"{key} = {value!r}", known)
@@ -212,34 +232,116 @@ def _from_axis(
     axis = find_axes(array).band
     count = 1 if axis is None else array.sizes[axis]
     labels = _labels(array, axis)
+    positions = list(range(count))
     if isinstance(bands, Mapping):
-        names = [bands.get(label, label) for label in labels]
+        positions, names = _mapped(array, axis, labels, bands)
     elif bands is not None:
         names = list(bands)
-        if len(names) != count:
+        selected = _selected(labels, names)
+        if selected is not None:
+            positions = selected
+        elif len(names) != count:
             raise InvalidInput(
-                f"{len(names)} bands for a band axis of {count} ({array.name!r})",
-                allowed=f"{count} names, one for each position",
+                f"{len(names)} bands for a band axis of {count} ({array.name!r}), whose labels "
+                f"are {', '.join(map(shown, labels[:13])) or 'missing'}",
+                allowed=f"{count} names, one for each position, or names that are labels",
                 fix="to compress some of the bands, select them first with ds.sel or ds.isel",
             )
-        _check_agreement(labels, names)
+        else:
+            _check_agreement(labels, names)
     elif labels:
         names = labels
+        _check_positions(names, array)
     else:
         raise InvalidInput(
             f"{array.name!r} does not say which bands it holds",
-            allowed="labels on its band axis",
+            allowed="labels on its band axis, or descriptions in its attribute long_name",
             fix="pass bands=['B02', ...], one name for each position",
         )
-    return Source("variable", [str(array.name)], *_canonical(names, sensor), str(array.name))
+    whole = positions == list(range(count))
+    name = str(array.name)
+    found = Source("variable", [name], *_canonical(names, sensor), name)
+    return found if whole else replace(found, positions=positions)
 
 
 def _labels(array: xr.DataArray, axis: str | None) -> list[str]:
-    """Return what the coordinate of the band axis, a scalar one, or the variable's name says."""
+    """Return what names the positions of the band axis; [] if nothing does.
+
+    The coordinate of the axis, unless only the descriptions in ``long_name`` are names of bands: a
+    GeoTIFF has both, and rioxarray numbers the positions. Without an axis, a scalar coordinate, the
+    name of the variable, or its description.
+    """
     if axis is not None:
-        return [str(v) for v in array[axis].values] if axis in array.coords else []
-    said = [str(array[n].values[()]) for n in ROLES["band"] if n in array.coords]
-    return [label for label in (*said, str(array.name)) if _band_names(label)][:1]
+        labels = [str(v) for v in array[axis].values] if axis in array.coords else []
+        said = descriptions(array, array.sizes[axis])
+        known = sum(1 for label in labels if _band_names(label))
+        return said if sum(1 for text in said if _band_names(text)) > known else labels
+    own = [str(array[n].values[()]) for n in ROLES["band"] if n in array.coords]
+    own = [*own, str(array.name), *descriptions(array, 1)]
+    return [label for label in own if _band_names(label)][:1]
+
+
+def descriptions(array: xr.DataArray, count: int) -> list[str]:
+    """Return the band names that ``long_name`` has, as rioxarray reads descriptions of a raster.
+
+    What is no name of a band stays as it is; [] if there is not one for each of `count` bands.
+    """
+    said = array.attrs.get("long_name")
+    said = [said] if isinstance(said, str) else said
+    if not isinstance(said, (tuple, list)) or len(said) != count:
+        return []
+    return [_described(str(text)) for text in said]
+
+
+def _described(text: str) -> str:
+    """Return the band that a description names: ``B4, central wavelength 665 nm`` is B4."""
+    for part in (text, re.split(r"[,;:(]|\s[-\u2013]\s", text)[0]):
+        if _band_names(part):
+            return part.strip()
+    return text
+
+
+def _mapped(
+    array: xr.DataArray, axis: str | None, labels: list[str], bands: Mapping[str, str]
+) -> tuple[list[int], list[str]]:
+    """Return where the bands of a mapping stand, which may name labels or descriptions."""
+    numbered = axis is not None and axis in array.coords
+    own = [str(v) for v in array[axis].values] if numbered else [str(array.name), *labels]
+    said = array.attrs.get("long_name")
+    whole = [str(text) for text in said] if isinstance(said, (tuple, list)) else [str(said)]
+    for known in (labels, own, whole):
+        if bands and set(bands) <= set(known):
+            places = [known.index(name) for name in bands] if axis is not None else [0] * len(bands)
+            return places, list(bands.values())
+    missing = [name for name in bands if name not in {*labels, *own, *whole}]
+    raise InvalidInput(
+        f"no band {', '.join(map(shown, missing or bands))} in {array.name!r}",
+        allowed=", ".join(dict.fromkeys([*labels, *own])),
+        fix="pass bands={'label': 'B04', ...} to say which label is which band",
+    )
+
+
+def _selected(labels: Sequence[str], names: Sequence[str]) -> list[int] | None:
+    """Return where bands stand, if the labels name all of them."""
+    known = [_band_names(label) for label in labels]
+    places = [
+        labels.index(n) if n in labels else known.index(b) if (b := _band_names(n)) in known else -1
+        for n in names
+    ]
+    all_known = all(known[i] for i in places if i >= 0)
+    return places if places and min(places) >= 0 and all_known else None
+
+
+def _check_positions(names: Sequence[str], where: xr.DataArray | None = None) -> None:
+    """Refuse band_1, band_2, ... up to the last: these may say where bands stand in a file."""
+    found = [(name, hit[1]) for name in names if (hit := _POSITION.fullmatch(name))]
+    if found and sorted(int(n) for _, n in found) == list(range(1, len(found) + 1)):
+        what = "variables" if where is None else f"labels of {where.name!r}"
+        raise InvalidInput(
+            f"{what} {', '.join(name for name, _ in found)}, which may be positions in a file",
+            allowed="names of bands (B02), or descriptions of them in the attribute long_name",
+            fix=f"pass bands={{{found[0][0]!r}: 'B02', ...}} to say which is which",
+        )
 
 
 def _check_agreement(labels: Sequence[str], names: Sequence[str]) -> None:
@@ -260,7 +362,7 @@ def _from_names(
     sensor: str | Sensor | None,
 ) -> Source:
     """Take the variables that are called like bands, or the ones asked for."""
-    known = {str(n): _band_names(str(n)) for n in dataset.data_vars}
+    known = {str(n): _band_names(_called(dataset[n])) for n in dataset.data_vars}
     if isinstance(bands, Mapping):
         chosen = dict(bands)
     elif bands is not None:
@@ -278,10 +380,11 @@ def _from_names(
                 allowed="names of one band (B05, rededge1, B11, swir16)",
                 fix=f"pass bands={{{vague[0]!r}: 'B05', ...}} or rename the variables",
             )
-        chosen = {n: n for n, band in known.items() if band and _is_image(dataset[n])}
-        called = [n for n, band in known.items() if band]
+        called = {n: _called(dataset[n]) for n, band in known.items() if band}
+        chosen = {n: name for n, name in called.items() if _is_image(dataset[n])}
+        _check_positions(list(chosen.values()))
         if called and not chosen:  # the names are right, the dimensions are not
-            raise _bad_dims(dataset[called[0]])
+            raise _bad_dims(dataset[next(iter(called))])
     missing = [n for n in chosen if n not in known]
     if missing or not chosen:
         what = f"no variable for {', '.join(map(repr, missing))}"
@@ -294,11 +397,40 @@ def _from_names(
     return Source("variables", list(chosen), *_canonical(list(chosen.values()), sensor))
 
 
+def _called(array: xr.DataArray) -> str:
+    """Return what a variable is called; a position in a file gives way to a description."""
+    name = str(array.name)
+    said = descriptions(array, 1) if _POSITION.fullmatch(name) else []
+    return said[0] if said and _band_names(said[0]) else name
+
+
+def _check_grids(dataset: xr.Dataset, variables: Sequence[str]) -> None:
+    """Refuse bands of several resolutions, and say which lie where."""
+    grids: dict[tuple[str, str], list[str]] = {}
+    for name in variables:
+        axes = find_axes(dataset[name])
+        grids.setdefault((axes.y, axes.x), []).append(name)
+    if len(grids) < 2:
+        return
+    lines = [
+        f"{', '.join(names)} on {y} ({dataset.sizes[y]}), {x} ({dataset.sizes[x]})"
+        for (y, x), names in grids.items()
+    ]
+    finest = max(grids, key=lambda dims: dataset.sizes[dims[0]] * dataset.sizes[dims[1]])
+    raise InvalidInput(
+        f"bands on {len(grids)} grids: {'; '.join(lines)}",
+        allowed="bands on one grid",
+        fix=f"pass bands={grids[finest]} for the finest; drop the others with ds.drop_vars and "
+        "compress each grid into a group of its own (group=), or resample them first",
+    )
+
+
 def _check_alike(dataset: xr.Dataset, variables: Sequence[str]) -> None:
     """Refuse bands that do not fit into one array."""
     for name in variables:
         if find_axes(dataset[name]).band is not None:
             raise _bad_dims(dataset[name])
+    _check_grids(dataset, variables)
     first = dataset[variables[0]]
     for name in variables[1:]:
         other = dataset[name]
@@ -307,7 +439,7 @@ def _check_alike(dataset: xr.Dataset, variables: Sequence[str]) -> None:
                 f"{first.name!r} is {first.dtype} {first.dims}, {name!r} is {other.dtype} "
                 f"{other.dims}",
                 allowed="bands of one dtype on one grid",
-                fix="compress each resolution on its own, or resample and convert first",
+                fix="transpose or convert first: ds.transpose(...), ds.astype('uint16')",
             )
 
 

@@ -22,7 +22,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.cube.bands import ROLES
+from tec_xarray.cube.bands import role_of
 
 _REPOSITORY = "https://github.com/zarr-conventions"
 _RAW = "https://raw.githubusercontent.com/zarr-conventions"
@@ -135,8 +135,7 @@ def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_image(array: xr.DataArray) -> bool:
-    dims = set(map(str, array.dims))
-    return all(dims & set(ROLES[role]) for role in ("y", "x"))
+    return {"y", "x"} <= {role_of(str(dim)) for dim in array.dims}
 
 
 def _stated(data: xr.Dataset) -> list[tuple[str, Any]]:

@@ -45,8 +45,9 @@ def to_cube(
     bands : list or dict of str, optional
         Which bands there are. For a variable for each band: the variables that are bands, or the
         bands wanted, or ``{"my_name": "B04"}``. For one variable: the band of each position of
-        its band axis. Default: whatever the names of the variables, or the labels of the band
-        axis, say.
+        its band axis, or those wanted, where labels say which they are; ``{"1": "B04"}`` takes the
+        positions with these labels. Default: whatever the names of the variables, the labels of the
+        band axis, or the descriptions of a raster (``long_name``, as rioxarray has them) say.
     sensor : str, optional
         ``"sentinel-2-l2a"`` or ``"sentinel-2-l1c"``; bands that it lacks are refused.
     variable : str, optional
@@ -148,6 +149,9 @@ def from_cube(data: xr.Dataset) -> xr.Dataset:
         array, rest = array.assign_coords({band: labels}), rest.drop_vars(band, errors="ignore")
     else:
         array, rest = array.drop_vars(band), rest.drop_vars(band, errors="ignore")
+    if memo.attrs:
+        said = [memo.attrs.get(name, {}).get("long_name") for name in _names(cube)]
+        array.attrs["long_name"] = tuple(said)  # as rioxarray reads and writes descriptions
     array, rest = _squeeze_time(array, rest, memo)
     array = array.transpose(*(d for d in memo.dims if d in array.dims), ...)
     return _with_scalars(rest.assign({memo.name or str(cube.name): array}), memo)
@@ -248,6 +252,15 @@ def _take(dataset: xr.Dataset, found: Source) -> tuple[xr.DataArray, xr.Dataset,
     dims, labels, added = [str(d) for d in array.dims], {}, []
     scalars: dict[str, Any] = {}
     axes = find_axes(array)
+    described: dict[str, dict[str, Any]] = {}
+    if axes.band is not None:
+        described = _descriptions(array, axes.band, found)
+        if found.positions is not None:
+            array = array.isel({axes.band: found.positions})
+            users = [n for n, v in rest.data_vars.items() if axes.band in v.dims]
+            rest = rest.isel({axes.band: found.positions}) if users else rest
+    if described:  # in the order of the cube; each band has its own beside
+        array.attrs["long_name"] = [own["long_name"] for own in described.values()]
     if axes.band is None:
         band = _unused_dim(dataset, "band")
         if band in array.coords:
@@ -266,9 +279,21 @@ def _take(dataset: xr.Dataset, found: Source) -> tuple[xr.DataArray, xr.Dataset,
         added=added + more,
         scalars=scalars,
         labels=labels,
-        attrs={},
+        attrs=described,
     )
     return array.transpose(*find_axes(array).order()), rest, memo
+
+
+def _descriptions(array: xr.DataArray, axis: str, found: Source) -> dict[str, dict[str, Any]]:
+    """Return the description of each band of a raster, as rioxarray has them; {} without."""
+    said = array.attrs.get("long_name")
+    if not isinstance(said, (tuple, list)) or len(said) != array.sizes[axis]:
+        return {}
+    places = range(len(said)) if found.positions is None else found.positions
+    return {
+        band: {"long_name": json_value("long_name", said[place])}
+        for band, place in zip(found.bands, places, strict=True)
+    }
 
 
 def _add_time(

@@ -26,6 +26,12 @@ CATALOGUES = {
     "swir16 swir22",
     "CDSE": "B01_60m B02_10m B03_10m B04_10m B05_20m B06_20m B07_20m B08_10m B8A_20m B09_60m "
     "B11_20m B12_20m",
+    "minicubes": "s2_B01 s2_B02 s2_B03 s2_B04 s2_B05 s2_B06 s2_B07 s2_B08 S2_B8A s2_B09 s2_B11 "
+    "s2_B12",
+    "openEO": "S2-L2A-B01 S2-L2A-B02 S2-L2A-B03 S2-L2A-B04 S2-L2A-B05 S2-L2A-B06 S2-L2A-B07 "
+    "S2-L2A-B08 S2-L2A-B8A S2-L2A-B09 S2-L2A-B11 S2-L2A-B12",
+    "numbers": "band_1 band_2 band_3 band_4 band_5 band_6 band_7 band_8 band_8a band_9 band_11 "
+    "band_12",
     "EOPF": "b01 b02 b03 b04 b05 b06 b07 b08 b8a b09 b11 b12",
 }
 

@@ -318,7 +318,8 @@ def test_nodata_of_an_encoding_counts_for_integers() -> None:
 @pytest.mark.parametrize(
     ("bands", "attrs", "others", "expected"),
     [
-        (L2A, {}, (), "sentinel-2-l2a"),
+        (L2A, {}, ("SCL",), "sentinel-2-l2a"),
+        (L2A, {"PROCESSING_LEVEL": "Level-1C"}, (), "sentinel-2-l1c"),
         (("B02", "B10"), {}, (), "sentinel-2-l1c"),
         (("B02",), {}, ("SCL",), "sentinel-2-l2a"),
         (("B02",), {"processing:level": "L1C"}, (), "sentinel-2-l1c"),
@@ -326,7 +327,6 @@ def test_nodata_of_an_encoding_counts_for_integers() -> None:
         (("B02",), {"product_type": "S2MSI2A"}, (), "sentinel-2-l2a"),
         (("B02",), {"collection": "sentinel-2-c1-l2a"}, (), "sentinel-2-l2a"),
         (L2A, {"collection": "sentinel-2-l1c"}, (), "sentinel-2-l1c"),
-        (L2A, {"collection": "my-area"}, (), "sentinel-2-l2a"),
     ],
 )
 def test_sensor(bands: Any, attrs: Any, others: Any, expected: str) -> None:
@@ -334,6 +334,12 @@ def test_sensor(bands: Any, attrs: Any, others: Any, expected: str) -> None:
     original = original.assign({name: original[bands[0]].astype("u1") for name in others})
     marked = original.assign_attrs(attrs).tec.compress()
     assert settings_of(marked)["sensor"] == expected
+
+
+@pytest.mark.parametrize("attrs", [{}, {"collection": "my-area"}])
+def test_twelve_bands_may_be_l1c_without_b10(attrs: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput, match="without a word on the sensor"):
+        scene(bands=L2A).drop_attrs().assign_attrs(attrs).tec.compress()
 
 
 def test_an_array_knows_its_nodata_too() -> None:
