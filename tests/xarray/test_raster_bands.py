@@ -77,6 +77,7 @@ def test_positions_in_a_file_are_no_bands(tmp_path: Path) -> None:
 
 def test_selected_bands_are_appended_and_verified(tmp_path: Path) -> None:
     read = raster(tmp_path / "a.tif", GEE)
+    read.attrs = {"long_name": GEE}
     settings: dict[str, Any] = {"bands": ["B02", "B04"], "sensor": "S2L2A"}
     read.tec.compress(store=tmp_path / "a.zarr", **settings)
     assert tec_xarray.verify(tmp_path / "a.zarr", read, **settings).ok
