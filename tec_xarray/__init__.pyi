@@ -12,6 +12,7 @@ from .encode import drop_codec as drop_codec
 from .encoding.reconstruct import reconstruct as reconstruct
 from .errors import CatalogWarning as CatalogWarning
 from .errors import CorruptChunk as CorruptChunk
+from .errors import FillValueWarning as FillValueWarning
 from .errors import InvalidInput as InvalidInput
 from .errors import MissingExtra as MissingExtra
 from .errors import SourceError as SourceError

@@ -16,11 +16,12 @@ import xarray as xr
 from tec_numcodecs.arguments import choice, mapping, switch, whole
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.models.weights_lookup import Weights, any_rate
+from tec_xarray.cube.attributes import with_flat_attrs
 from tec_xarray.cube.bands import find_axes, find_sensor
 from tec_xarray.cube.chunking import Grid, Shape, grid_of
 from tec_xarray.cube.crs import with_geo
 from tec_xarray.cube.layout import Bands, as_dataset, cube_of, to_cube
-from tec_xarray.cube.units import DN_PER_REFLECTANCE, Meaning, judge
+from tec_xarray.cube.units import DN_PER_REFLECTANCE, DNScaling, infer_units, plain_attrs
 from tec_xarray.encoding.auxiliary import align_chunks, auxiliary_encoding, without_storage
 from tec_xarray.encoding.provenance import with_provenance
 from tec_xarray.execution.scheduler import How
@@ -116,8 +117,9 @@ def compress(
         Write ``scale_factor``, ``add_offset`` and ``_FillValue`` as attributes, so that
         ``xr.open_zarr`` gives float reflectance with NaN. Without, it gives the dtype stored.
     chunks, shards : tuple of four or dict, optional
-        Along (time, band, y, x). Default: chunks of (4, all, 256, 256), shards of
-        (4, all, 1024, 1024). ``shards=False`` for none; format 2 has none.
+        Along (time, band, y, x). Default: chunks of about (4, all, 256, 256) that follow the cube
+        (one chunk where a side is below 384), shards of up to 1024 x 1024 pixels, smaller where
+        there would be fewer than 16. ``shards=False`` for none; format 2 has none.
     zarr_format : {3, 2}
     store : path, URL or Zarr store, optional
         Write there, now. `group`, `mode` ("w-": must not exist yet, "w": replace),
@@ -169,14 +171,17 @@ def compress(
     _check_per(per, store, region)
     _check_embed(embed_weights, store, region)
     target = _target(store, group, storage_options, (zarr_format, mode, consolidated), region)
-    source = as_dataset(data)
+    source = with_flat_attrs(as_dataset(data))
     cubes = to_cube(source, bands=bands, sensor=sensor, variable=variable, name=name)
+    cubes = with_geo(cubes)
     cube = cube_of(cubes)
     _check_fresh(cube, source)
     _check_size(cube)
     names = [str(band) for band in cube[find_axes(cube).band].values]
     known = find_sensor(names, source, sensor)
-    meaning = judge(cube, source, units=units, scale=scale, offset=offset, nodata=nodata)
+    meaning = infer_units(
+        cube, source, units=units, scale=scale, offset=offset, nodata=nodata, read=store is not None
+    )
     if all(rate is None for rate in (lam, max_error, psnr, bpppb)) and any_rate(weights):
         lam = DEFAULT_LAM
     settings = {
@@ -206,7 +211,7 @@ def compress(
             asked = {"psnr": psnr, "bpppb": bpppb, "per": per}
     encoding = _encoding(settings, meaning, grid, zarr_format)
     check_codec(cube, encoding, zarr_format)
-    marked = with_geo(_mark(cubes, cube, encoding, meaning, grid, cf=cf))
+    marked = _mark(cubes, cube, encoding, meaning, grid, cf=cf)
     codec = next(configurations([encoding.get(k) for k in ("serializer", "compressors")]))
     marked = with_provenance(marked, codec, asked)
     if target is None:
@@ -308,7 +313,7 @@ def _check_embed(embed_weights: bool, store: Any, region: Any) -> None:
 
 
 def _encoding(
-    settings: dict[str, Any], meaning: Meaning, grid: Grid, zarr_format: int
+    settings: dict[str, Any], meaning: DNScaling, grid: Grid, zarr_format: int
 ) -> dict[str, Any]:
     """Return the encoding that makes xarray call our codec, and nothing after it."""
     if zarr_format == 2:
@@ -333,7 +338,7 @@ def _mark(
     cubes: xr.Dataset,
     cube: xr.DataArray,
     encoding: dict[str, Any],
-    meaning: Meaning,
+    meaning: DNScaling,
     grid: Grid,
     *,
     cf: bool,
@@ -342,7 +347,7 @@ def _mark(
     marked = cubes.copy(deep=False)
     if cube.chunks is not None:
         cube = cube.chunk(dict(zip(cube.dims, grid.block, strict=True)))
-    attrs = dict(cube.attrs)
+    attrs = dict(cube.attrs) if cf else plain_attrs(cube)
     if meaning.nodata is not None and not isinstance(meaning.nodata, str):
         attrs.setdefault("nodata", meaning.nodata)
     if cf:

@@ -8,11 +8,13 @@ from tec_numcodecs.errors import (
     UnsupportedFormat,
     WeightsError,
 )
+from tec_xarray.cube.units import FillValueWarning
 from tec_xarray.stac.errors import CatalogWarning, SourceError
 
 __all__ = [
     "CatalogWarning",
     "CorruptChunk",
+    "FillValueWarning",
     "InvalidInput",
     "MissingExtra",
     "SourceError",

@@ -15,7 +15,7 @@ read back in one task; whatever has an entry is never encoded again.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,8 @@ import xarray as xr
 
 from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import InvalidInput
+from tec_xarray.cube.units import DNScaling
 from tec_xarray.execution.block import Job
-from tec_xarray.report.metrics import Scaling
 from tec_xarray.store import embedded_weights
 from tec_xarray.store.codec_metadata import AnyArray, configuration
 from tec_xarray.store.journal import Journal
@@ -123,7 +123,7 @@ class Archive:
                         shape=shape,
                         dates=(first, max(first, new), stop),
                         lossless=lossless_tail and stop - first < block[0],
-                        scaling=scaling(self.codec),
+                        scaling=DNScaling.of_codec(self.codec),
                         max_error=self.codec["max_error"],
                         tail=tail,
                         run=run,
@@ -154,12 +154,6 @@ def _check_cube(array: AnyArray, place: StoreLocation) -> None:
     missing = set(CodecConfig.from_json(codec).to_json()) - set(codec)
     if missing:
         raise damaged_metadata(place.label, KeyError(", ".join(sorted(missing))))
-
-
-def scaling(codec: Mapping[str, Any]) -> Scaling:
-    """Read from a codec's configuration how values relate to DN."""
-    nodata = codec["nodata"]
-    return Scaling(codec["scale"], codec["offset"], None if nodata is None else float(nodata))
 
 
 def interrupted(archive: Archive) -> InvalidInput:

@@ -1,94 +1,33 @@
-"""Where pixels are, written so that every reader finds it: CF grid mapping and GeoZarr attributes.
+"""Where pixels are, written so that every reader finds it: a CF grid mapping.
 
-CF (what xarray, rioxarray and GDAL's netCDF side read) has a scalar variable with the CRS and an
-attribute ``grid_mapping`` on each image. GeoZarr has attributes ``proj:`` and ``spatial:`` on the
-group, which say the same without a variable. What stackstac says in attributes of its own becomes
-both.
+CF (what xarray, rioxarray and GDAL's netCDF side read) has a scalar variable with the CRS, an
+attribute ``grid_mapping`` on each image that names it, and coordinates that say where the pixels
+are. What stackstac says in attributes of its own becomes that. An attribute ``proj:code`` (GeoZarr)
+says the CRS in a word. GeoZarr's transform, bounding box and shape are not written: xarray keeps
+attributes when it crops, and they would be those of another grid then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-import numpy as np
-import odc.geo.xr  # noqa: F401  registers .odc
 import pyproj
 import xarray as xr
 from affine import Affine
-from numpy.typing import NDArray
 from odc.geo import CRS
-from odc.geo.geobox import GeoBox
 
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.cube.bands import role_of
 
-_REPOSITORY = "https://github.com/zarr-conventions"
-_RAW = "https://raw.githubusercontent.com/zarr-conventions"
 _PREFIXES = ("proj:", "spatial:")
+_CONVENTIONS = {  # GeoZarr's proj and spatial, by what identifies them
+    "f17cb550-5864-4468-aeb7-f3180cfb622f",
+    "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4",
+}
 _REFERENCE = "spatial_ref"  # what rioxarray and odc-geo call the variable with the CRS
-
-
-def _convention(name: str, uuid: str, description: str) -> dict[str, str]:
-    return {
-        "uuid": uuid,
-        "name": name,
-        "schema_url": f"{_RAW}/{name}/refs/tags/v0.1/schema.json",
-        "spec_url": f"{_REPOSITORY}/{name}/blob/v0.1/README.md",
-        "description": description,
-    }
-
-
-CONVENTIONS = (
-    _convention(
-        "proj",
-        "f17cb550-5864-4468-aeb7-f3180cfb622f",
-        "Coordinate reference system information for geospatial data",
-    ),
-    _convention(
-        "spatial", "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "Spatial coordinate information"
-    ),
-)
-
-
-def geozarr_attrs(data: xr.Dataset) -> dict[str, Any]:
-    """Return GeoZarr's attributes for the grid that a dataset has now.
-
-    Parameters
-    ----------
-    data : xarray.Dataset
-        With a CRS (``spatial_ref``) and regular coordinates y and x.
-
-    Returns
-    -------
-    dict
-        ``zarr_conventions``, ``proj:code`` (or ``proj:wkt2``) and ``spatial:`` dimensions, shape,
-        transform, bbox and registration; empty if the dataset has no CRS or no regular grid.
-    """
-    grid = data.odc.geobox
-    if grid is None or grid.crs is None or not hasattr(grid, "affine"):
-        return {}
-    if not all(_is_regular(data[dim].values) for dim in grid.dimensions if dim in data.coords):
-        return {}  # odc-geo looks at the ends only
-    grid = _by_corners(data, grid)
-    code = grid.crs.to_epsg()
-    box = grid.boundingbox
-    return {
-        "zarr_conventions": [dict(convention) for convention in CONVENTIONS],
-        **({"proj:code": f"EPSG:{code}"} if code else {"proj:wkt2": grid.crs.to_wkt()}),
-        "spatial:dimensions": [str(dim) for dim in grid.dimensions],
-        "spatial:shape": [int(n) for n in grid.shape],
-        "spatial:transform": [float(v) for v in tuple(grid.affine)[:6]],
-        "spatial:bbox": [float(v) for v in (box.left, box.bottom, box.right, box.top)],
-        "spatial:registration": "pixel",
-    }
-
-
-def _is_regular(values: NDArray[np.floating[Any]]) -> bool:
-    """Tell whether coordinates are evenly spaced, to a hundredth of a pixel."""
-    steps = np.diff(values.astype(np.float64))
-    return not steps.size or bool((np.abs(steps - steps[0]) <= 0.01 * abs(steps[0])).all())
+_CRS_KEYS = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
 
 
 def with_crs(data: xr.Dataset) -> xr.Dataset:
@@ -102,8 +41,9 @@ def with_crs(data: xr.Dataset) -> xr.Dataset:
     InvalidInput
         The dataset contradicts itself, or states something that is no CRS.
     """
-    if any({"crs_wkt", "spatial_ref"} & set(v.attrs) for v in data.variables.values()):
-        return data
+    references = [n for n, v in data.variables.items() if v.ndim < 2 and _CRS_KEYS & set(v.attrs)]
+    if references:
+        return _with_mapping(data, str(references[0])) if len(references) == 1 else data
     stated = {str(value): where for where, value in _stated(data)}
     if not stated:
         return data
@@ -117,9 +57,15 @@ def with_crs(data: xr.Dataset) -> xr.Dataset:
     wkt = next(iter(found)).to_wkt()
     # ``spatial_ref`` is GDAL's name for the attribute that CF calls ``crs_wkt``.
     attrs = {**pyproj.CRS.from_wkt(wkt).to_cf(), "crs_wkt": wkt, "spatial_ref": wkt}
-    result = data.assign_coords({_REFERENCE: ((), 0, attrs)})
-    for name in [n for n, v in result.data_vars.items() if _is_image(v)]:
-        result[name].attrs = {**_plain(result[name].attrs), "grid_mapping": _REFERENCE}
+    return _with_mapping(data.assign_coords({_REFERENCE: ((), 0, attrs)}), _REFERENCE)
+
+
+def _with_mapping(data: xr.Dataset, reference: str) -> xr.Dataset:
+    """Let every image without a grid mapping name the one variable with a CRS."""
+    result = data.copy(deep=False)
+    for name, array in data.data_vars.items():
+        if _is_image(array) and "grid_mapping" not in {*array.attrs, *array.encoding}:
+            result[name].attrs = {**_plain(array.attrs), "grid_mapping": reference}
     return result
 
 
@@ -156,31 +102,13 @@ def _crs(text: str, where: str) -> CRS:
         ) from error  # fmt: skip
 
 
-def _by_corners(data: xr.Dataset, grid: Any) -> Any:
-    """Return the grid that is there if coordinates are corners of pixels, as stackstac has them.
-
-    Its attribute ``transform`` says so; that of a window is still the one of the whole.
-    """
-    values = [_plain(v.attrs).get("transform") for v in data.data_vars.values()]
-    stated = next((v for v in values if isinstance(v, (list, tuple)) and len(v) in (6, 9)), None)
-    if stated is None:
-        return grid
-    transform, found = Affine(*stated[:6]), grid.affine
-    if not np.allclose((transform.a, transform.e), (found.a, found.e)):
-        return grid
-    top, left = (float(data[dim].values[0]) for dim in grid.dimensions)
-    places = (left - transform.c) / transform.a, (top - transform.f) / transform.e
-    if max(abs(place - round(place)) for place in places) > 0.01:
-        return grid
-    return GeoBox(grid.shape, Affine(found.a, 0, left, 0, found.e, top), grid.crs)
-
-
 def with_geo(data: xr.Dataset) -> xr.Dataset:
     """Return a dataset whose CRS survives ``to_zarr`` and ``xr.open_zarr`` with default settings.
 
     ``grid_mapping`` moves from encodings, where it is lost as soon as somebody passes
-    ``encoding=``, to attributes; GeoZarr's attributes are set anew, as those of a larger grid do
-    not fit a window of it. Without a CRS, only old attributes of GeoZarr are dropped.
+    ``encoding=``, to attributes. Attributes of GeoZarr are set anew: ``proj:code`` (or
+    ``proj:wkt2``), which holds for every crop, and none of those that do not. A ``GeoTransform``
+    is dropped where coordinates say the same.
 
     Raises
     ------
@@ -189,20 +117,48 @@ def with_geo(data: xr.Dataset) -> xr.Dataset:
     """
     data = with_crs(data)
     result = data.copy(deep=False)
-    other = [c for c in data.attrs.get("zarr_conventions", []) if c["uuid"] not in
-             {ours["uuid"] for ours in CONVENTIONS}]  # fmt: skip
-    plain = {
-        k: v
-        for k, v in data.attrs.items()
-        if not str(k).startswith(_PREFIXES) and k != "zarr_conventions"
-    }
-    fresh = geozarr_attrs(data)
-    conventions = other + fresh.pop("zarr_conventions", [])
-    result.attrs = plain | ({"zarr_conventions": conventions} if conventions else {}) | fresh
-    for name in result.data_vars:
-        mapping = result[name].encoding.get("grid_mapping")
-        if mapping is not None:
-            kept = {k: v for k, v in result[name].encoding.items() if k != "grid_mapping"}
-            result[name] = result[name].assign_attrs(grid_mapping=mapping)
+    result.attrs = {k: v for k, v in data.attrs.items() if not str(k).startswith(_PREFIXES)}
+    others = _other_conventions(result.attrs.pop("zarr_conventions", []))
+    if others:
+        result.attrs["zarr_conventions"] = others
+    mappings = set()
+    for name, array in data.data_vars.items():
+        if "grid_mapping" in array.encoding:
+            kept = dict(array.encoding)
+            result[name].attrs = {**array.attrs, "grid_mapping": kept.pop("grid_mapping")}
             result[name].encoding = kept
+        mappings.add(result[name].attrs.get("grid_mapping"))
+    located = any(_is_image(a) and _has_coordinates(a) for a in data.data_vars.values())
+    for name in mappings & set(data.variables):
+        attrs = data.variables[name].attrs
+        if located and "GeoTransform" in attrs:
+            result[name].attrs = {k: v for k, v in attrs.items() if k != "GeoTransform"}
+    found = _code_of([data.variables[name] for name in mappings & set(data.variables)])
+    result.attrs |= found
     return result
+
+
+def _other_conventions(stated: Any) -> list[Any]:
+    """Return the conventions of Zarr that somebody else names, without those of GeoZarr."""
+    if not isinstance(stated, (list, tuple)):
+        return []
+    ours = [isinstance(c, Mapping) and c.get("uuid") in _CONVENTIONS for c in stated]
+    return [c for c, mine in zip(stated, ours, strict=True) if not mine]
+
+
+def _has_coordinates(array: xr.DataArray) -> bool:
+    sides = [d for d in array.dims if role_of(str(d)) in ("y", "x")]
+    return all(dim in array.coords for dim in sides)
+
+
+def _code_of(references: Sequence[xr.Variable]) -> dict[str, str]:
+    """Return the CRS as GeoZarr names it; nothing if there is none, or more than one."""
+    texts = {v.attrs.get("crs_wkt", v.attrs.get("spatial_ref")) for v in references} - {None}
+    if len(texts) != 1:
+        return {}
+    try:
+        crs = CRS(str(texts.pop()))
+    except Exception:  # noqa: BLE001  pyproj's own: it is not ours to judge, and stays as it is
+        return {}
+    code = crs.to_epsg()
+    return {"proj:code": f"EPSG:{code}"} if code else {"proj:wkt2": crs.to_wkt()}

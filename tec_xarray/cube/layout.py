@@ -331,9 +331,12 @@ def _plain(cube: xr.DataArray, memo: Memo) -> xr.DataArray:
     """Return the cube without our marks and without an encoding that would compress it again."""
     array = cube.copy(deep=False)
     array.attrs = {k: v for k, v in cube.attrs.items() if not k.startswith("tec_")}
+    # xarray has it in the encoding where it was read with decode_coords="all".
+    mapping = array.attrs.get("grid_mapping", cube.encoding.get("grid_mapping"))
     array.encoding = {}
-    if memo.grid_mapping and "grid_mapping" in array.attrs:
-        array.encoding["grid_mapping"] = array.attrs.pop("grid_mapping")
+    if mapping is not None and (memo.grid_mapping or "grid_mapping" not in array.attrs):
+        array.attrs.pop("grid_mapping", None)
+        array.encoding["grid_mapping"] = mapping
     return array
 
 

@@ -7,7 +7,11 @@ is asked for.
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -29,25 +33,42 @@ _DN_BOTTOM = 30.0
 _FILL_KEYS = ("nodata", "_FillValue", "missing_value")
 _WINDOW = 128  # pixels; what a sample of a lazy cube reads
 
+# A fill value that nobody mentioned: so many samples of one value, so far from all others (DN).
+_MOST_SAMPLES = 1 << 24  # that are looked at
+_FEWEST, _LEAST_SHARE = 8, 0.0005
+_GAP, _GAP_ZERO = 1000, 10
+
+
+class FillValueWarning(UserWarning):
+    """Integers hold what looks like a fill value, and nothing says that it is one."""
+
 
 @dataclass(frozen=True)
-class Meaning:
-    """How stored values relate to DN: value = DN * scale + offset.
+class DNScaling:
+    """How stored values relate to digital numbers: value = DN * scale + offset.
 
     Attributes
     ----------
-    units : str
-        ``"dn"`` or ``"reflectance"``.
     scale, offset : float
         In the units of the data.
     nodata : int, float, str or None
-        The value of samples without data, ``"NaN"``, or None if there are none.
+        The value of samples without data; ``"NaN"`` or None: NaN alone marks them.
+    units : str
+        ``"dn"`` or ``"reflectance"``.
     """
 
-    units: str
-    scale: float
-    offset: float
-    nodata: int | float | str | None
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: int | float | str | None = None
+    units: str = "dn"
+
+    @classmethod
+    def of_codec(cls, codec: Mapping[str, Any]) -> DNScaling:
+        """Read it from the configuration of a codec."""
+        nodata = codec["nodata"]
+        return cls(
+            float(codec["scale"]), float(codec["offset"]), None if nodata is None else float(nodata)
+        )
 
     @property
     def fill_value(self) -> int | float:
@@ -56,9 +77,26 @@ class Meaning:
             return 0
         return float("nan") if isinstance(self.nodata, str) else self.nodata
 
+    def valid(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Tell which samples are there; same shape."""
+        valid = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, np.bool_)
+        if not (self.nodata is None or isinstance(self.nodata, str) or np.isnan(self.nodata)):
+            valid &= values != self.nodata
+        return valid
+
+    @ieee754
+    def apply(self, values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return DN as float64, and which samples are valid."""
+        dn = values.astype(np.float64)
+        if self.offset:
+            dn -= self.offset
+        if self.scale != 1.0:
+            dn /= self.scale
+        return dn, self.valid(values)
+
 
 @ieee754
-def judge(
+def infer_units(
     cube: xr.DataArray,
     source: xr.Dataset,
     *,
@@ -66,7 +104,8 @@ def judge(
     scale: float | None = None,
     offset: float | None = None,
     nodata: int | float | str | None = "auto",
-) -> Meaning:
+    read: bool = False,
+) -> DNScaling:
     """Decide what the numbers of a cube mean.
 
     Parameters
@@ -77,6 +116,14 @@ def judge(
         What the cube was made of, for the attributes and encodings of its variables.
     units, scale, offset, nodata
         See `tec_xarray.compress`. None, or "auto" for `nodata`: decide.
+    read : bool
+        Whether a few windows of lazy integers may be read, to look for a fill value that no
+        attribute states. Values in memory are looked at in any case.
+
+    Warns
+    -----
+    FillValueWarning
+        Integers look as if they had one.
 
     Raises
     ------
@@ -107,7 +154,7 @@ def judge(
         elif units is None:
             units = "reflectance" if scale < 0.01 else "dn"
         found_scale, found_offset = (1.0 if units == "dn" else 1 / DN_PER_REFLECTANCE), 0.0
-    meaning = Meaning(
+    meaning = DNScaling(
         units=units,
         scale=found_scale if scale is None else scale,
         offset=found_offset if offset is None else offset,
@@ -117,7 +164,30 @@ def judge(
         raise InvalidInput(f"scale = {scale}", allowed="a number > 0", fix="value = DN * scale")
     if not integer:
         _check_range(sample, meaning)
+    elif isinstance(nodata, str):
+        _point_out_fill(cube, fill, read=read and _stated_nodata(cube, source) is None)
     return meaning
+
+
+def plain_attrs(cube: xr.DataArray) -> dict[str, Any]:
+    """Return attributes with which ``xr.open_zarr`` gives integers as they are stored.
+
+    A scale of 1 and an offset of 0, which GDAL states of every file, would make floats of them,
+    and so would ``_FillValue``, which becomes ``nodata``. Where values are scaled, all stay.
+    """
+    attrs = dict(cube.attrs)
+    if cube.dtype.kind not in "iu":
+        return attrs
+    factor, shift = attrs.get("scale_factor", 1.0), attrs.get("add_offset", 0.0)
+    if as_number(factor) != 1.0 or as_number(shift) != 0.0:
+        return attrs
+    for key in ("scale_factor", "add_offset"):
+        attrs.pop(key, None)
+    for key in ("_FillValue", "missing_value"):
+        value = attrs.pop(key, None)
+        if value is not None:
+            attrs.setdefault("nodata", value)
+    return attrs
 
 
 def _check_dtype(cube: xr.DataArray) -> None:
@@ -178,6 +248,8 @@ def _stated_nodata(cube: xr.DataArray, source: xr.Dataset) -> float | None:
     for attrs in (*own, *encodings):
         for key in _FILL_KEYS:
             value = attrs.get(key)
+            if isinstance(value, str) and value.lower() == "nan":
+                value = np.nan
             if (found := as_number(value)) is not None:
                 said[repr(found)] = found
     if len(said) > 1:
@@ -243,7 +315,7 @@ def _float_units(sample: NDArray[np.floating], stated: str | None, offset: float
     return stated
 
 
-def _check_range(sample: NDArray[np.floating], meaning: Meaning) -> None:
+def _check_range(sample: NDArray[np.floating], meaning: DNScaling) -> None:
     """Refuse values that no reflectance has: a fill value that nobody mentioned, mostly."""
     if not sample.size:
         return
@@ -268,15 +340,68 @@ def _sample(cube: xr.DataArray, nodata: int | float | str | None) -> NDArray[np.
                 fix="replace them: .where(numpy.isfinite(...))",
             )
         return _valid(cube.values, nodata)
-    T, _, H, W = cube.shape
+    T = cube.shape[0]
     for t in dict.fromkeys((T // 2, 0, T - 1)):
-        for y, x in ((H // 2, W // 2), (0, 0), (H - 1, W - 1), (0, W - 1), (H - 1, 0)):
-            top, left = max(0, y - _WINDOW // 2), max(0, x - _WINDOW // 2)
-            window = cube[t, :, top : top + _WINDOW, left : left + _WINDOW]
+        for window in _windows(cube[t]):
             values = _valid(window.values, nodata)
             if values.size:
                 return values
     return np.zeros(0, np.float32)
+
+
+def _windows(date: xr.DataArray) -> Iterator[xr.DataArray]:
+    """Yield windows of one date (band, y, x): the middle, then the corners."""
+    _, H, W = date.shape
+    half = _WINDOW // 2
+    for y, x in ((H // 2, W // 2), (0, 0), (H - 1, W - 1), (0, W - 1), (H - 1, 0)):
+        top, left = max(0, y - half), max(0, x - half)
+        yield date[:, top : top + _WINDOW, left : left + _WINDOW]
+
+
+def _point_out_fill(cube: xr.DataArray, nodata: Any, *, read: bool) -> None:
+    """Warn of a value that many samples share, at one end of the range and far from all others."""
+    if cube.chunks is None and isinstance(cube.variable._data, np.ndarray):  # noqa: SLF001
+        step = max(1, math.isqrt(cube.size // _MOST_SAMPLES))
+        samples = cube.values[..., ::step, ::step].ravel()
+    elif read:
+        samples = np.concatenate([w.values.ravel() for w in _windows(cube[cube.shape[0] // 2])])
+    else:
+        return
+    found = _unstated_fill(samples if nodata is None else samples[samples != nodata])
+    if found is None:
+        return
+    value, share = found
+    warnings.warn(
+        f"{share:.1%} of the samples of {cube.name!r} are {value}, far from all others, and no "
+        "attribute says what that means: as data, it is blurred, and what lies beside it. Pass "
+        f"nodata={value} if it marks missing samples, or nodata={nodata} if it is data.",
+        FillValueWarning,
+        stacklevel=5,
+    )
+
+
+def _unstated_fill(samples: NDArray[Any]) -> tuple[int, float] | None:
+    """Return what looks like a fill value among integers, and its share; None if nothing does."""
+    if not samples.size:
+        return None
+    limits = np.iinfo(samples.dtype)
+    for value in (int(samples.min()), int(samples.max())):
+        at = samples == value
+        count = int(np.count_nonzero(at))
+        if count < max(_FEWEST, _LEAST_SHARE * samples.size):
+            continue
+        others = samples[~at]
+        end = value in (-9999, limits.max) or value == limits.min < 0
+        if not others.size:
+            alone = end
+        else:
+            nearest = int(others.min() if value < int(others.min()) else others.max())
+            # Where values were clipped, others are near; below zero, noise has many values.
+            gap = abs(nearest - value)
+            alone = end or gap >= _GAP or value < 0 <= nearest or (value == 0 and gap >= _GAP_ZERO)
+        if alone:
+            return value, count / samples.size
+    return None
 
 
 def _valid(values: NDArray[np.floating], nodata: int | float | str | None) -> NDArray[np.floating]:

@@ -23,7 +23,7 @@ from zarr.core.sync import sync
 from tec_numcodecs.arithmetic import ieee754
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
 from tec_numcodecs.options import reading_as_stored
-from tec_xarray.report.metrics import Scaling
+from tec_xarray.cube.units import DNScaling
 from tec_xarray.store.codec_metadata import AnyArray
 from tec_xarray.store.journal import ERRORS, JOURNAL, Done, Journal
 from tec_xarray.store.location import StoreLocation
@@ -59,7 +59,7 @@ class Job:
         The first date of the block, the first new one, the end.
     lossless : bool
         Whether the block is a tail that waits for more dates.
-    scaling : Scaling
+    scaling : DNScaling
         Of values to DN.
     max_error : float, sequence of float (one for each band), or None
         The promise, in the units of the array.
@@ -77,7 +77,7 @@ class Job:
     shape: tuple[int, ...]
     dates: tuple[int, int, int]
     lossless: bool
-    scaling: Scaling
+    scaling: DNScaling
     max_error: float | Sequence[float] | None = None
     tail: str | None = None
     run: str = ""
@@ -200,22 +200,15 @@ def measure(
 
 
 def _compare(
-    decoded: NDArray[Any], original: NDArray[Any], scaling: Scaling
+    decoded: NDArray[Any], original: NDArray[Any], scaling: DNScaling
 ) -> tuple[int, float, float, int]:
     """Compare one band (T, H, W): valid samples, sum of squares and peak in DN, mask changes."""
-    valid, also = _valid(original, scaling.nodata), _valid(decoded, scaling.nodata)
+    valid, also = scaling.valid(original), scaling.valid(decoded)
     kind = np.int64 if original.dtype.kind in "iu" else np.float64
     error = np.where(valid & also, decoded.astype(kind) - original.astype(kind), 0)
     square = float(np.sum(error * error)) / scaling.scale**2
     peak = float(np.abs(error).max(initial=0)) / scaling.scale
     return int((valid & also).sum()), square, peak, int((valid != also).sum())
-
-
-def _valid(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
-    valid = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, np.bool_)
-    if nodata is not None and not np.isnan(nodata):
-        valid &= values != nodata
-    return valid
 
 
 def _encode(job: Job, array: AnyArray, values: NDArray[Any]) -> bytes | None:

@@ -13,8 +13,9 @@ from tec_numcodecs.arithmetic import ieee754
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.sensors import get_sensor
 from tec_xarray.cube.layout import as_dataset, cube_of, to_cube
+from tec_xarray.cube.units import DNScaling
 from tec_xarray.report.blockwise import scaling_of
-from tec_xarray.report.metrics import Floats, Scaling
+from tec_xarray.report.metrics import Floats
 from tec_xarray.store.codec_metadata import configurations
 
 Composite: TypeAlias = "str | Sequence[str]"
@@ -38,12 +39,12 @@ def bands_of(cube: xr.DataArray) -> list[str]:
     return [str(name) for name in np.atleast_1d(cube[cube.dims[1]].values)]
 
 
-def meaning_of(cube: xr.DataArray, scale: float | None = None) -> Scaling:
+def meaning_of(cube: xr.DataArray, scale: float | None = None) -> DNScaling:
     """Tell how to turn the values of a cube into DN."""
     codec = next(configurations(cube.encoding), {})
     dtype = np.dtype(cube.encoding.get("dtype", cube.dtype)) if codec else cube.dtype
     found = scaling_of(codec, dtype, cube)
-    return found if scale is None else Scaling(scale, found.offset, found.nodata)
+    return found if scale is None else DNScaling(scale, found.offset, found.nodata)
 
 
 def pick(cube: xr.DataArray, names: Sequence[str], what: str) -> xr.DataArray:
@@ -67,7 +68,7 @@ def pick(cube: xr.DataArray, names: Sequence[str], what: str) -> xr.DataArray:
 
 
 @ieee754
-def plane_of(cube: xr.DataArray, date: int, scaling: Scaling) -> Floats:
+def plane_of(cube: xr.DataArray, date: int, scaling: DNScaling) -> Floats:
     """Return one date in DN, (C, H, W), thinned out if it is large; NaN where data are missing."""
     T = cube.shape[0]
     if not -T <= date < T:

@@ -10,10 +10,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from tec_xarray.cube.units import DN_PER_REFLECTANCE
-from tec_xarray.report.metrics import Plan, Scaling, Tally, tally
-
-__all__ = ["Scaling", "measure", "scaling_of"]
+from tec_xarray.cube.units import DN_PER_REFLECTANCE, DNScaling
+from tec_xarray.report.metrics import Plan, Tally, tally
 
 Region: TypeAlias = tuple[slice, slice, slice, slice]
 
@@ -22,7 +20,7 @@ MOST_DATES = 8  # of a block
 AT_ONCE = 4  # blocks that may be in flight on dask
 
 
-def scaling_of(codec: Mapping[str, Any], dtype: np.dtype[Any], cube: xr.DataArray) -> Scaling:
+def scaling_of(codec: Mapping[str, Any], dtype: np.dtype[Any], cube: xr.DataArray) -> DNScaling:
     """Read from a codec's configuration what values mean, or judge by the dtype without one.
 
     Integers that xarray made floats of (`mask_and_scale`) have been scaled by CF attributes
@@ -35,14 +33,14 @@ def scaling_of(codec: Mapping[str, Any], dtype: np.dtype[Any], cube: xr.DataArra
     if dtype.kind in "iu" and cube.dtype.kind == "f":
         factor = float(cube.encoding.get("scale_factor", 1.0))
         shift = float(cube.encoding.get("add_offset", 0.0))
-        return Scaling(scale * factor, offset * factor + shift)
-    return Scaling(scale, offset, None if nodata is None else float(nodata))
+        return DNScaling(scale * factor, offset * factor + shift)
+    return DNScaling(scale, offset, None if nodata is None else float(nodata))
 
 
 def measure(
     cube: xr.DataArray,
     reference: xr.DataArray,
-    scalings: tuple[Scaling, Scaling],
+    scalings: tuple[DNScaling, DNScaling],
     *,
     dates: int,
     plan: Plan,
@@ -74,7 +72,7 @@ def _on_dask(
     cube: xr.DataArray,
     reference: xr.DataArray,
     batch: list[Region],
-    scalings: tuple[Scaling, Scaling],
+    scalings: tuple[DNScaling, DNScaling],
     plan: Plan,
 ) -> list[Tally]:
     from dask.base import compute
@@ -88,7 +86,7 @@ def _on_dask(
 def _block(
     decoded: NDArray[Any],
     original: NDArray[Any],
-    scalings: tuple[Scaling, Scaling],
+    scalings: tuple[DNScaling, DNScaling],
     plan: Plan,
     corner: tuple[int, int],
 ) -> Tally:

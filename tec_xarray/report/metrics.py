@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs.arithmetic import ieee754
+from tec_xarray.cube.units import DNScaling
 from tec_xarray.report.ssim import PEAK, WINDOW, Floats, Mask, ssim_sum
 
-__all__ = ["INDICES", "PEAK", "WINDOW", "Floats", "Mask", "Plan", "Scaling", "Tally", "tally"]
+__all__ = ["INDICES", "PEAK", "WINDOW", "Floats", "Mask", "Plan", "Tally", "tally"]
 
 HISTOGRAM_LIMIT = 2000  # DN; the outermost bins hold everything beyond
 INDEX_STEPS = 1000  # bins of an index's error for a range of 1
@@ -144,41 +145,11 @@ class Tally:
             own[place] = np.maximum(own[place], part) if "peak" in name else own[place] + part
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """How to turn stored values into DN: DN = (value - offset) / scale.
-
-    Attributes
-    ----------
-    scale, offset : float
-        As in the codec's configuration.
-    nodata : float or None
-        The value of missing samples; NaN is missing in any case.
-    """
-
-    scale: float = 1.0
-    offset: float = 0.0
-    nodata: float | None = None
-
-    @ieee754
-    def apply(self, values: NDArray[Any]) -> tuple[Floats, Mask]:
-        """Return DN as float64, and which samples are valid."""
-        valid = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, np.bool_)
-        if self.nodata is not None and not np.isnan(self.nodata):
-            valid &= values != self.nodata
-        dn = values.astype(np.float64)
-        if self.offset:
-            dn -= self.offset
-        if self.scale != 1.0:
-            dn /= self.scale
-        return dn, valid
-
-
 @ieee754
 def tally(
     original: NDArray[Any],
     decoded: NDArray[Any],
-    scalings: tuple[Scaling, Scaling] = (Scaling(), Scaling()),
+    scalings: tuple[DNScaling, DNScaling] = (DNScaling(), DNScaling()),
     plan: Plan | None = None,
     corner: tuple[int, int] = (0, 0),
 ) -> Tally:
@@ -188,7 +159,7 @@ def tally(
     ----------
     original, decoded : array, shape (T, C, H, W)
         As stored.
-    scalings : tuple of Scaling
+    scalings : tuple of DNScaling
         What their values mean.
     plan : Plan, optional
         What to measure.
@@ -269,7 +240,7 @@ def _count_index(
     place: tuple[int, int],
     original: NDArray[Any],
     decoded: NDArray[Any],
-    scalings: tuple[Scaling, Scaling],
+    scalings: tuple[DNScaling, DNScaling],
     pair: tuple[int, int],
 ) -> None:
     """Enter the errors of one normalised difference of one date (C, H, W).
@@ -292,7 +263,7 @@ def _count_index(
 
 
 def _spectral_angle(
-    original: NDArray[Any], decoded: NDArray[Any], scalings: tuple[Scaling, Scaling]
+    original: NDArray[Any], decoded: NDArray[Any], scalings: tuple[DNScaling, DNScaling]
 ) -> tuple[float, int]:
     """Sum the angles between spectra of one date (C, H, W), in radians; count them."""
     if len(original) < 2:

@@ -21,7 +21,7 @@ from tec_numcodecs.arguments import choice, known, number, sequence, shown, swit
 from tec_numcodecs.chunk.container import MODELS
 from tec_numcodecs.config_parsers import TOKENS
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.cube.chunking import DATES, TILE
+from tec_xarray.cube.chunking import TILE, dates_of_a_chunk, side_of_a_chunk
 from tec_xarray.cube.layout import cube_of, to_cube
 from tec_xarray.encode import DEFAULT_LAM, compress
 from tec_xarray.report.blockwise import scaling_of
@@ -306,7 +306,8 @@ def _window(cubes: xr.Dataset, at: tuple[int, int, int] | None) -> tuple[xr.Data
     sizes = [cube.shape[i] for i in axes]
     where = [n // 2 for n in sizes] if at is None else _position(at, sizes)
     spans = []
-    for i, size, step in zip(where, sizes, (DATES, TILE, TILE), strict=True):
+    steps = [dates_of_a_chunk(sizes[0]), *map(side_of_a_chunk, sizes[1:])]
+    for i, size, step in zip(where, sizes, steps, strict=True):
         # A sliver at the edge says little: then the last whole chunk's worth is taken.
         start = min(i // step * step, max(size - step, 0))
         spans.append(slice(start, min(start + step, size)))

@@ -54,8 +54,8 @@ def test_lazy_form_sets_an_encoding_and_leaves_values() -> None:
     cube = marked["reflectance"]
     assert cube.dims == ("time", "band", "y", "x")
     encoding = cube.encoding
-    assert encoding["chunks"] == (4, 3, 256, 256)
-    assert encoding["shards"] == (4, 3, 256, 256)
+    assert encoding["chunks"] == (3, 3, 40, 40)
+    assert encoding["shards"] == (3, 3, 40, 40)
     assert isinstance(encoding["serializer"], TecSerializer)
     assert encoding["compressors"] is None
     assert encoding["fill_value"] == 0
@@ -83,10 +83,10 @@ def test_dask_is_rechunked_to_shards_and_not_computed() -> None:
     image = (("time", "y", "x"), lazy)
     original = xr.Dataset({"B02": image, "B03": image}, attrs={"sensor": "S2L2A"})
     marked = original.tec.compress()
-    assert marked["reflectance"].chunks == ((4, 1), (2,), (1024, 1024, 52), (1024, 476))
-    assert marked["reflectance"].encoding["shards"] == (4, 2, 1024, 1024)
+    assert marked["reflectance"].chunks == ((5,), (2,), (384,) * 5 + (180,), (512, 512, 476))
+    assert marked["reflectance"].encoding["shards"] == (5, 2, 384, 512)
     unsharded = original.tec.compress(shards=False)
-    assert unsharded["reflectance"].chunks[2] == (256,) * 8 + (52,)
+    assert unsharded["reflectance"].chunks[2] == (192,) * 10 + (180,)
     assert "shards" not in unsharded["reflectance"].encoding
 
 
@@ -146,12 +146,12 @@ def test_numbers_instead_of_dates_stay_numbers() -> None:
 @pytest.mark.parametrize(
     ("chunks", "shards", "expected_chunks", "expected_shards"),
     [
-        (None, None, (2, 3, 256, 256), (2, 3, 256, 256)),
+        (None, None, (2, 3, 40, 40), (2, 3, 40, 40)),
         ((1, 3, 64, 64), None, (1, 3, 64, 64), (1, 3, 64, 64)),
-        ({"y": 32, "x": 16}, None, (2, 3, 32, 16), (2, 3, 64, 48)),
+        ({"y": 32, "x": 16}, None, (2, 3, 32, 16), (2, 3, 32, 16)),
         ((1, -1, 16, 16), (1, 3, 32, 48), (1, 3, 16, 16), (1, 3, 32, 48)),
-        ({"time": 1}, {"y": 512}, (1, 3, 256, 256), (1, 3, 512, 256)),
-        (None, False, (2, 3, 256, 256), None),
+        ({"time": 1}, {"y": 80}, (1, 3, 40, 40), (1, 3, 80, 40)),
+        (None, False, (2, 3, 40, 40), None),
     ],
 )
 def test_grid(chunks: Any, shards: Any, expected_chunks: Any, expected_shards: Any) -> None:
@@ -275,7 +275,11 @@ def test_meaning(dataset: xr.Dataset, settings: dict[str, Any], expected: tuple[
         (with_values(1200, "u2"), {"chunks": (1, 1, 4, 0)}, "four numbers"),
         (with_values(1200, "u2"), {"chunks": {"lon": 4}}, "lon"),
         (with_values(1200, "u2"), {"chunks": (1, 2, 4, 4)}, "all 1 bands"),
-        (with_values(1200, "u2"), {"shards": (1, 1, 300, 256)}, "whole multiples"),
+        (
+            with_values(1200, "u2"),
+            {"chunks": (1, 1, 8, 8), "shards": (1, 1, 12, 8)},
+            "whole multiples",
+        ),
         (with_values(1200, "u2"), {"shards": True, "zarr_format": 2}, "format 2"),
         (with_values(1200, "u2"), {"region": {"time": slice(0, 1)}}, "region"),
         (with_values(1200, "u2").isel(time=[]), {}, "time of length 0"),

@@ -19,9 +19,9 @@ from PIL import Image
 import tec_xarray
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray import plots, to_cube
+from tec_xarray.cube.units import DNScaling
 from tec_xarray.plots.data import limits_of, plane_of, round_up
 from tec_xarray.plots.themes import THEMES
-from tec_xarray.report.metrics import Scaling
 from tec_xarray.store.chunk_sizes import chunk_sizes
 from tec_xarray.tutorial import open_dataset
 
@@ -238,7 +238,7 @@ def test_bytes_of_chunks(shards: Any, zarr_format: int, tmp_path: Path) -> None:
 
 def test_large_images_are_thinned_out() -> None:
     wide = cube().isel(y=slice(0, 2), x=np.arange(2500) % 60).drop_vars("x", errors="ignore")
-    assert plane_of(wide, 0, Scaling()).shape == (12, 1, 834)
+    assert plane_of(wide, 0, DNScaling()).shape == (12, 1, 834)
     assert "1 pixel in 3" in plots.rgb(wide).axes[0].get_title()
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tec_xarray.report.metrics import HISTOGRAM_LIMIT, PEAK, Plan, Scaling, Tally, tally
+from tec_xarray.cube.units import DNScaling
+from tec_xarray.report.metrics import HISTOGRAM_LIMIT, PEAK, Plan, Tally, tally
 
 
 def pair(seed: int, shape: tuple[int, ...], noise: float = 50.0) -> tuple[np.ndarray, np.ndarray]:
@@ -172,10 +173,10 @@ def test_index_errors_against_the_obvious() -> None:
 
 def test_scaling() -> None:
     stored = np.array([[0, 1500, 2500], [1000, 65535, 7]], np.uint16)
-    dn, valid = Scaling(scale=0.5, offset=1000, nodata=0).apply(stored)
+    dn, valid = DNScaling(scale=0.5, offset=1000, nodata=0).apply(stored)
     assert valid.tolist() == [[False, True, True], [True, True, True]]
     assert dn[0, 1:].tolist() == [1000, 3000]
     floats = np.array([0.1, np.nan, -1.0], np.float32)
-    dn, valid = Scaling(scale=1e-4, nodata=-1.0).apply(floats)
+    dn, valid = DNScaling(scale=1e-4, nodata=-1.0).apply(floats)
     assert valid.tolist() == [True, False, False]
     assert dn[0] == pytest.approx(1000)
