@@ -364,7 +364,11 @@ def _point_out_fill(cube: xr.DataArray, nodata: Any, *, read: bool) -> None:
         step = max(1, math.isqrt(cube.size // _MOST_SAMPLES))
         samples = cube.values[..., ::step, ::step].ravel()
     elif read:
-        samples = np.concatenate([w.values.ravel() for w in _windows(cube[cube.shape[0] // 2])])
+        try:
+            windows = [w.values.ravel() for w in _windows(cube[cube.shape[0] // 2])]
+        except Exception:  # noqa: BLE001  a source that fails now is tried again, and told, later
+            return
+        samples = np.concatenate(windows)
     else:
         return
     found = _unstated_fill(samples if nodata is None else samples[samples != nodata])

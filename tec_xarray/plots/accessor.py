@@ -12,7 +12,7 @@ import xarray as xr
 
 from tec_xarray.cube.layout import as_dataset
 from tec_xarray.plots.charts import chunk_bytes, histogram, rate_distortion, time_series
-from tec_xarray.plots.data import COMPOSITES, bands_of, cube_from
+from tec_xarray.plots.data import COMPOSITES, bands_of, before_and_after
 from tec_xarray.plots.images import error_maps, rgb, side_by_side
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class Plots:
             As there.
         """
         if composite is None:
-            there = set(bands_of(cube_from(original)))
+            naming = {k: settings.get(k) for k in ("bands", "sensor", "variable")}
+            there = set(bands_of(before_and_after(original, self._data, **naming)[0]))
             composite = [name for name, bands in COMPOSITES.items() if there.issuperset(bands)]
             composite = composite or "true colour"  # whose error says what is missing
         return side_by_side(original, {label: self._data}, composite=composite, **settings)

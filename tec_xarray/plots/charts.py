@@ -10,8 +10,8 @@ import xarray as xr
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.cube.layout import as_dataset, cube_of
-from tec_xarray.plots.data import bands_of, cube_from, meaning_of, pick
+from tec_xarray.cube.layout import Bands, as_dataset, cube_of
+from tec_xarray.plots.data import bands_of, before_and_after, meaning_of, pick
 from tec_xarray.plots.images import aligned
 from tec_xarray.plots.themes import Picture, find_theme, grid, new_figure, paint
 from tec_xarray.report.formatting import decimal, span
@@ -46,6 +46,9 @@ def time_series(
     y: int,
     x: int,
     show: str | Sequence[str] = "NDVI",
+    bands: Bands | None = None,
+    sensor: str | None = None,
+    variable: str | None = None,
     title: str | None = None,
     theme: str | None = None,
 ) -> Picture:
@@ -59,6 +62,9 @@ def time_series(
         Position of the pixel.
     show : {"NDVI", "NDWI"} or list of str
         An index, or up to six bands.
+    bands, sensor, variable : optional
+        How the bands of the original are called, as of `tec_xarray.to_cube`. Default: as the
+        stored cube remembers it, or as the names say.
     title, theme : str, optional
         As of `rgb`.
 
@@ -71,8 +77,10 @@ def time_series(
     InvalidInput
         There is no such pixel, index or band, or shapes differ.
     """
-    look, cube = find_theme(theme), cube_from(original)
-    other = aligned(cube, decoded)
+    look = find_theme(theme)
+    naming = {"bands": bands, "sensor": sensor, "variable": variable}
+    cube, other = before_and_after(original, decoded, **naming)
+    other = aligned(cube, other)
     _, _, H, W = cube.shape
     if not (0 <= y < H and 0 <= x < W):
         raise InvalidInput(f"pixel y {y}, x {x}", allowed=f"0 ... {H - 1} and 0 ... {W - 1}")

@@ -12,7 +12,9 @@ import xarray as xr
 from tec_numcodecs.arithmetic import ieee754
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.sensors import get_sensor
-from tec_xarray.cube.layout import as_dataset, cube_of, to_cube
+from tec_xarray.cube.layout import as_dataset
+from tec_xarray.cube.layout_record import LAYOUT
+from tec_xarray.cube.naming import cube_like
 from tec_xarray.cube.units import DNScaling
 from tec_xarray.report.blockwise import scaling_of
 from tec_xarray.report.metrics import Floats
@@ -29,9 +31,22 @@ MOST_PIXELS = 1200  # drawn along a side; of more, every second, third, ... is
 _GAMMA = 0.8  # lifts dark vegetation a little, as screens are read
 
 
-def cube_from(data: xr.Dataset | xr.DataArray) -> xr.DataArray:
-    """Return data of any layout as (time, band, y, x) with canonical band labels."""
-    return cube_of(to_cube(as_dataset(data)))
+def cube_from(data: xr.Dataset | xr.DataArray, **naming: Any) -> xr.DataArray:
+    """Return data of any layout as (time, band, y, x); naming as of `cube_like`."""
+    return cube_like(data, **naming)
+
+
+def before_and_after(
+    original: xr.Dataset | xr.DataArray, decoded: xr.Dataset | xr.DataArray, **naming: Any
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return two cubes; the original's bands are named as the decoded cube remembers them.
+
+    What `naming` says is said of the original, and of the decoded one if that is no cube of ours.
+    """
+    there = as_dataset(decoded)
+    ours = any(LAYOUT in array.attrs for array in there.data_vars.values())
+    other = cube_like(there, **({} if ours else naming))
+    return cube_like(original, other, **naming), other
 
 
 def bands_of(cube: xr.DataArray) -> list[str]:

@@ -11,10 +11,12 @@ import xarray as xr
 from matplotlib.colors import to_rgb
 
 from tec_numcodecs.errors import InvalidInput
+from tec_xarray.cube.layout import Bands
 from tec_xarray.plots.data import (
     Composite,
     Stretch,
     bands_of,
+    before_and_after,
     composite_bands,
     cube_from,
     date_label,
@@ -42,6 +44,9 @@ def rgb(
     *,
     date: int = 0,
     stretch: Stretch = "shared",
+    bands: Bands | None = None,
+    sensor: str | None = None,
+    variable: str | None = None,
     title: str | None = None,
     theme: str | None = None,
 ) -> Picture:
@@ -58,6 +63,8 @@ def rgb(
     stretch : {"shared", "band"} or (float, float)
         Black and white in DN: from the percentiles 0.5 and 98.5 of all three bands, of each, or
         as given.
+    bands, sensor, variable : optional
+        How the bands are called, as of `tec_xarray.to_cube`. Default: as the names say.
     title : str, optional
         Default: the bands and the date.
     theme : {"light", "dark"}, optional
@@ -73,9 +80,10 @@ def rgb(
     InvalidInput
         A band is missing, or there is no such date, composite, stretch or theme.
     """
-    look, cube = find_theme(theme), cube_from(data)
-    name, bands = composite_bands(composite)
-    plane = plane_of(pick(cube, bands, name), date, meaning_of(cube))  # (3, H, W)
+    look = find_theme(theme)
+    cube = cube_from(data, bands=bands, sensor=sensor, variable=variable)
+    name, shown = composite_bands(composite)
+    plane = plane_of(pick(cube, shown, name), date, meaning_of(cube))  # (3, H, W)
     figure = new_figure(5.6, 5.6 * _aspect(plane) + 0.4)
     axes = figure.subplots()
     image = stretched(plane, limits_of(plane, stretch), to_rgb(look.missing))
@@ -92,6 +100,9 @@ def side_by_side(
     composite: Composite | Sequence[Composite] = "true colour",
     stretch: Stretch = "shared",
     scale: float | None = None,
+    bands: Bands | None = None,
+    sensor: str | None = None,
+    variable: str | None = None,
     title: str | None = None,
     theme: str | None = None,
 ) -> Picture:
@@ -111,6 +122,9 @@ def side_by_side(
         As of `rgb`. It is taken from the original, and the same for all.
     scale : float, optional
         Value of 1 DN (1e-4 for reflectance). Default: as the codec or the dtype says.
+    bands, sensor, variable : optional
+        How the bands of the original are called, as of `tec_xarray.to_cube`. Default: as the
+        stored cube remembers it, or as the names say.
     title, theme : str, optional
         Of the whole figure; as of `rgb`.
 
@@ -123,17 +137,20 @@ def side_by_side(
     InvalidInput
         A band is missing, or shapes differ.
     """
-    look, cube = find_theme(theme), cube_from(original)
+    look = find_theme(theme)
     if not decoded:
         raise InvalidInput("nothing to compare with", allowed="at least one reconstruction")
+    naming = {"bands": bands, "sensor": sensor, "variable": variable}
+    pairs = {label: before_and_after(original, d, **naming) for label, d in decoded.items()}
+    cube = next(iter(pairs.values()))[0]
     composites = [composite_bands(one) for one in _several(composite)]
-    others = {label: aligned(cube, data) for label, data in decoded.items()}
+    others = {label: aligned(cube, other) for label, (_, other) in pairs.items()}
     names = bands_of(cube)
     rows = [
-        _row(cube, others[label], label, name, bands, bands if len(composites) > 1 else names,
+        _row(cube, others[label], label, name, shown, shown if len(composites) > 1 else names,
              date=date, scale=scale)
         for label in others
-        for name, bands in composites
+        for name, shown in composites
     ]  # fmt: skip
     top = round_up(max(percentile(row.error, 99.5) for row in rows))
     height = 3.6 * _aspect(rows[0].error) + 0.45
@@ -159,7 +176,9 @@ def error_maps(
     original: xr.Dataset | xr.DataArray,
     decoded: xr.Dataset | xr.DataArray,
     *,
-    bands: Sequence[str] | None = None,
+    bands: Bands | None = None,
+    sensor: str | None = None,
+    variable: str | None = None,
     date: int = 0,
     limit: float | None = None,
     title: str | None = None,
@@ -171,8 +190,11 @@ def error_maps(
     ----------
     original, decoded : xarray.Dataset or xarray.DataArray
         Bands in any layout, of the same shape.
-    bands : list of str, optional
+    bands : list or dict of str, optional
+        Which to draw; a dict says how the original calls them, as of `tec_xarray.to_cube`.
         Default: all.
+    sensor, variable : optional
+        Of the original, as of `tec_xarray.to_cube`.
     date : int
         Position of the date.
     limit : float, optional
@@ -189,9 +211,12 @@ def error_maps(
     InvalidInput
         A band is missing, or shapes differ.
     """
-    look, cube = find_theme(theme), cube_from(original)
-    other = aligned(cube, decoded)
-    names = bands_of(pick(cube, bands, "error maps")) if bands else bands_of(cube)
+    look = find_theme(theme)
+    naming = {"bands": bands if isinstance(bands, Mapping) else None}
+    cube, other = before_and_after(original, decoded, **naming, sensor=sensor, variable=variable)
+    other = aligned(cube, other)
+    shown = list(bands.values() if isinstance(bands, Mapping) else bands or ())
+    names = bands_of(pick(cube, shown, "error maps")) if shown else bands_of(cube)
     planes = [
         plane_of(pick(one, names, "error maps"), date, meaning_of(one)) for one in (cube, other)
     ]
@@ -215,15 +240,14 @@ def error_maps(
     return figure
 
 
-def aligned(cube: xr.DataArray, data: xr.Dataset | xr.DataArray) -> xr.DataArray:
-    """Return data as a cube with the bands of another one, in its order.
+def aligned(cube: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
+    """Return a cube with the bands of another one, in its order.
 
     Raises
     ------
     InvalidInput
         Dates or pixels are not as many, or a band is missing.
     """
-    other = cube_from(data)
     if bands_of(other) != bands_of(cube):
         other = pick(other, bands_of(cube), "the comparison")
     if other.shape != cube.shape:

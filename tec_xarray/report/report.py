@@ -17,7 +17,8 @@ import xarray as xr
 
 from tec_numcodecs.arguments import switch
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.cube.layout import as_dataset, cube_of, to_cube
+from tec_xarray.cube.layout import Bands, as_dataset, cube_of
+from tec_xarray.cube.naming import cube_like
 from tec_xarray.report.blockwise import measure, scaling_of
 from tec_xarray.report.figures import (
     Chunk,
@@ -169,6 +170,9 @@ def compare(
     store: Any = None,
     group: str | None = None,
     storage_options: dict[str, Any] | None = None,
+    bands: Bands | None = None,
+    sensor: str | None = None,
+    variable: str | None = None,
     ssim: bool = True,
 ) -> Report:
     """Measure a stored cube against the original.
@@ -183,6 +187,9 @@ def compare(
         Where `data` come from, if xarray does not know (it remembers paths and URLs).
     group, storage_options : optional
         As in ``xr.open_zarr``.
+    bands, sensor, variable : optional
+        How the bands of the original are called, as of `tec_xarray.to_cube`. Default: as the
+        stored cube remembers it, or as the names say.
     ssim : bool
         Whether to compute SSIM, most of the time that a report takes.
 
@@ -200,7 +207,8 @@ def compare(
     cube = cube_of(data)
     stored = find_stored(data, cube, store=store, group=group, storage_options=storage_options)
     names = [str(band) for band in np.atleast_1d(cube[cube.dims[1]].values)]
-    reference = _match(cube, names, original)
+    given = cube_like(original, cube, bands=bands, sensor=sensor, variable=variable)
+    reference = _match(cube, names, given)
     if (reference.dtype.kind == "f") != (stored.dtype.kind == "f"):
         raise InvalidInput(
             f"the original is {reference.dtype}",
@@ -218,9 +226,7 @@ def compare(
     return _report(cube, names, list(known), stored, tally)
 
 
-def _match(
-    cube: xr.DataArray, names: list[str], original: xr.Dataset | xr.DataArray
-) -> xr.DataArray:
+def _match(cube: xr.DataArray, names: list[str], reference: xr.DataArray) -> xr.DataArray:
     """Return the original as a cube with the bands in the same order."""
     if len(cube.dims) != 4:
         raise InvalidInput(
@@ -228,7 +234,6 @@ def _match(
             allowed="the whole cube: time, band, y, x",
             fix="select with slices or lists, so that every dimension stays",
         )
-    reference = cube_of(to_cube(original))
     axis = str(reference.dims[1])
     there = [str(band) for band in reference[axis].values]
     missing = [name for name in names if name not in there]
