@@ -38,6 +38,7 @@ Samples: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 SCENE = "0173706"
 RATES = (20, 200)
 WORKERS = 2
+TILES = {"y": 132, "x": 132}
 
 # What a reader does who has installed tec-xarray and never heard of it.
 READER = """
@@ -136,8 +137,8 @@ def there_and_back(
     store = output / f"lam-{lam}.zarr"
     with console.status(f"lam {lam}: archiving on {WORKERS} workers"):
         start = time.perf_counter()
-        # Without shards, so that a scene as small as this has more than one block to hand out.
-        stored = found.tec.compress(model="fp", lam=lam, store=store, mode="w", shards=False)
+        # In small chunks, so that a scene as small as this has more than one block to hand out.
+        stored = found.tec.compress(model="fp", lam=lam, store=store, mode="w", chunks=TILES)
         encoded = time.perf_counter() - start
     with console.status(f"lam {lam}: verifying it"):
         checked = tec_xarray.verify(store)
