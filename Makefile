@@ -42,8 +42,9 @@ PACKAGES := $(wildcard tec_numcodecs tec_xarray)
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
 
-demo: $(VENV)/.installed
-	$(BIN)/python -m tec_xarray.demo
+# torch is not needed for any of it: the environment is a third of what tests need.
+demo: $(VENV)/.installed-demo
+	@$(BIN)/python -m tec_xarray.demo
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -89,13 +90,33 @@ notebooks: $(VENV)/.installed-notebooks
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# One line a step, with what it puts on the disk; pip itself says errors only.
+define SIZE
+du -sm $(VENV) | { read size rest; echo "      $(VENV) holds $$size MB now"; }
+endef
+
 # pip 25.1 is the first that knows dependency groups.
-$(VENV)/.installed: $(INPUTS)
+$(VENV)/.pip:
 	@test -n "$(PYTHON)" || { echo "tec needs Python 3.11 or newer on the PATH"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP) install --upgrade "pip>=25.1"
-	$(BIN)/python $(PIP) install "$(TORCH)"
-	$(BIN)/python $(PIP) install --group lint --editable ".[test]"
+	@echo "make: an environment in $(VENV), of $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python $(PIP) install --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/.installed-demo: $(INPUTS) | $(VENV)/.pip
+	@echo "make: installing tec-xarray, and what the demo needs: about 200 MB to download, a minute or more"
+	@$(BIN)/python $(PIP) install --editable ".[complete,catalog]"
+	@$(SIZE)
+	@$(BIN)/python .ci/check_native.py
+	@touch $@
+
+$(VENV)/.installed: $(INPUTS) | $(VENV)/.pip
+	@echo "make: installing $(TORCH): about 200 MB to download, 800 MB on the disk"
+	@$(BIN)/python $(PIP) install "$(TORCH)"
+	@$(SIZE)
+	@echo "make: installing tec-xarray, and what tests need: about 300 MB to download, some minutes"
+	@$(BIN)/python $(PIP) install --group lint --editable ".[test]"
+	@$(SIZE)
 	@$(BIN)/python .ci/check_native.py
 	@touch $@
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -29,19 +30,51 @@ _IDLE = frozenset({"memory", "released", "forgotten", "error", "cancelled"})
 
 @contextlib.contextmanager
 def workers(count: int) -> Iterator[None]:
-    """Start processes with a thread each on this machine, for the time of a context."""
+    """Start processes with a thread each on this machine, for the time of a context.
+
+    It ends without a word on a busy machine, too: workers leave before their scheduler does, as
+    one that finds it gone logs a traceback, and what this cluster logs below "critical" is dropped.
+    Loggers of other clusters in this process are left alone.
+    """
     require("distributed", "workers on this machine")
+    import dask
     from distributed import Client, LocalCluster
 
-    # Port 0: any that is free, where 8787 would be a warning for whoever comes second.
-    settings: dict[str, Any] = {"dashboard_address": ":0", "silence_logs": logging.ERROR}
-    with (
-        LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=count, threads_per_worker=1, **settings
-        ) as local,
-        Client(local),  # type: ignore[no-untyped-call]
-    ):
+    # Port 0: any that is free, where 8787 would be a warning for whoever comes second. Workers
+    # get the level with their environment, as Dask's own setting ends when a worker closes.
+    settings: dict[str, Any] = {"dashboard_address": ":0", "silence_logs": False}
+    environment = dask.config.get("distributed.nanny.pre-spawn-environ", {})
+    quiet = {**environment, "DASK_LOGGING__DISTRIBUTED": "critical"}
+    with _drop_logs_of_new_threads("distributed"):
+        with dask.config.set({"distributed.nanny.pre-spawn-environ": quiet}):
+            local = LocalCluster(  # type: ignore[no-untyped-call]
+                n_workers=count, threads_per_worker=1, **settings
+            )
+        with local, Client(local) as client:  # type: ignore[no-untyped-call]
+            try:
+                yield
+            finally:
+                # Whatever is gone already cannot leave; the cluster is closed all the same.
+                with contextlib.suppress(OSError, TimeoutError, RuntimeError):
+                    client.retire_workers(close_workers=True)
+
+
+@contextlib.contextmanager
+def _drop_logs_of_new_threads(name: str) -> Iterator[None]:
+    """Drop what threads that begin meanwhile log below "critical": a cluster has one of its own."""
+    old = {thread.ident for thread in threading.enumerate()}
+
+    def keep(record: logging.LogRecord) -> bool:
+        return record.thread in old or record.levelno >= logging.CRITICAL
+
+    handlers = list(logging.getLogger(name).handlers)
+    for handler in handlers:
+        handler.addFilter(keep)
+    try:
         yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(keep)
 
 
 def find_client() -> Any:

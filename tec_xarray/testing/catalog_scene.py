@@ -55,6 +55,8 @@ class Acquisition:
         Processing baseline; from 04.00 on, DN carry an offset of 1000.
     harmonised : bool
         Whether that offset was taken off again, as in most files of Earth Search.
+    contradicts : bool
+        Whether its metadata state the offset although it was taken off, as Earth Search does.
     cloud : float
         Cloud cover in percent.
     east : float
@@ -67,6 +69,7 @@ class Acquisition:
     when: str
     baseline: str = "05.09"
     harmonised: bool = True
+    contradicts: bool = False
     cloud: float = 10.0
     east: float = 0.0
     missing: int = 0
@@ -189,7 +192,7 @@ def _asset(
     raster: Json = {"nodata": 0, "data_type": str(pixels.dtype), "spatial_resolution": transform[0]}
     if name != "SCL":
         # Earth Search states the offset of the product even where it was taken off the pixels.
-        added = taken.baseline >= "04.00"
+        added = taken.baseline >= "04.00" and (taken.contradicts or not taken.harmonised)
         raster |= {"scale": 0.0001, "offset": -0.1 if added else 0}
     return {
         "href": href,

@@ -6,6 +6,7 @@ import copy
 import functools
 import pickle
 import warnings
+from dataclasses import replace
 
 import cloudpickle
 import dask
@@ -52,9 +53,15 @@ def _no_proxy():
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
-    """Four acquisitions behind servers that may be told to fail; pages of two items."""
+    """Four acquisitions behind servers that may be told to fail; pages of two items.
+
+    Two of them contradict themselves about their offset, as items of Earth Search do.
+    """
     directory = tmp_path_factory.mktemp("catalog")
-    with serve_scene(directory, page=2, wrap="stacserver.faults:Faults") as running:
+    contradicting = [replace(a, contradicts=a.harmonised) for a in ACQUISITIONS]
+    with serve_scene(
+        directory, acquisitions=contradicting, page=2, wrap="stacserver.faults:Faults"
+    ) as running:
         yield running
 
 
@@ -266,6 +273,14 @@ def test_what_cannot_be_searched_is_an_error(catalog, quiet):
 
 
 # -- offsets ----------------------------------------------------------------------------------
+
+
+def test_the_catalog_of_the_demo_does_not_contradict_itself(tmp_path):
+    scenes = write_scene(tmp_path, "http://127.0.0.1:9")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CatalogWarning)
+        ds = open_stac(scenes, bands=["red"])
+    assert list(ds.source_offset.values) == ["0", "-1000", "0", "0"]
 
 
 def test_contradictions_are_told_once(catalog):
