@@ -223,7 +223,8 @@ def cache_directory() -> Path:
 
 def search_path() -> list[Path]:
     """Return where weights files that are not in the package may lie."""
-    named = [Path(d) for d in os.environ.get("TEC_WEIGHTS_DIR", "").split(os.pathsep) if d]
+    listed = os.environ.get("TEC_WEIGHTS_DIR", "").split(os.pathsep)
+    named = [Path(directory).expanduser() for directory in listed if directory]
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return [*named, Path(base) / "tec_numcodecs" / "weights"]
 

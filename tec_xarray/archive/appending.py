@@ -16,7 +16,7 @@ import xarray as xr
 from zarr.core.sync import sync
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.archive.handle import Archive, interrupted
+from tec_xarray.archive.handle import Archive, check_there, interrupted
 from tec_xarray.archive.matching import mark_like
 from tec_xarray.archive.template import stored_values
 from tec_xarray.archive.writing import finish, go
@@ -77,7 +77,7 @@ def append(
     how = How(retries, resources, progress, wait, break_lease)
     place = StoreLocation.of(store, group, storage_options)
     check_reach(place.store)
-    Archive.open(place, "r+")  # what is none is refused before a lease is written
+    check_there(place, how.patience)
     with writing(place, "append", how.patience) as lease:
         append_held(data, place, how, settings, lease)
     return Archive.open(place).dataset()

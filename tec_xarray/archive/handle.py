@@ -28,6 +28,7 @@ from tec_xarray.execution.block import Job
 from tec_xarray.store import embedded_weights
 from tec_xarray.store.codec_metadata import AnyArray, configuration
 from tec_xarray.store.journal import Journal
+from tec_xarray.store.lease import Patience, wait_for_writer
 from tec_xarray.store.location import DAMAGED, StoreLocation, damaged_metadata
 from tec_xarray.store.objects import block_shape
 from tec_xarray.store.reading import open_store
@@ -154,6 +155,21 @@ def _check_cube(array: AnyArray, place: StoreLocation) -> None:
     missing = set(CodecConfig.from_json(codec).to_json()) - set(codec)
     if missing:
         raise damaged_metadata(place.label, KeyError(", ".join(sorted(missing))))
+
+
+def check_there(place: StoreLocation, patience: Patience) -> None:
+    """Refuse what is no archive before a lease is written; somebody may just be replacing one.
+
+    Raises
+    ------
+    InvalidInput
+        There is none, or somebody writes and does not finish in time.
+    """
+    try:
+        Archive.open(place, "r+")
+    except InvalidInput:
+        wait_for_writer(place, patience)
+        Archive.open(place, "r+")
 
 
 def interrupted(archive: Archive) -> InvalidInput:

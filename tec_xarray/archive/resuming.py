@@ -11,7 +11,7 @@ import zarr.storage
 
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.archive.appending import append_held
-from tec_xarray.archive.handle import Archive
+from tec_xarray.archive.handle import Archive, check_there
 from tec_xarray.archive.matching import mark_like
 from tec_xarray.archive.writing import bring_weights, finish, go
 from tec_xarray.cube.layout import cube_of
@@ -67,7 +67,7 @@ def resume(
     how = How(retries, resources, progress, wait, break_lease)
     place = StoreLocation.of(store, group, storage_options)
     check_reach(place.store)
-    Archive.open(place, "r+")  # what is none is refused before a lease is written
+    check_there(place, how.patience)
     with writing(place, "resume", how.patience) as lease:
         archive = Archive.open(place, "r+")
         _remove_partial_files(place, archive)

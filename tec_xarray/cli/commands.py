@@ -18,6 +18,7 @@ from tec_xarray.cli.common import (
     EXIT_FAILED,
     band_list,
     given,
+    local_path,
     manners,
     new_file,
     open_input,
@@ -25,8 +26,10 @@ from tec_xarray.cli.common import (
     table_of,
 )
 from tec_xarray.cli.options import (
+    WAIT,
     Appendable,
     Bands,
+    BreakLease,
     Cluster,
     Coding,
     Group,
@@ -34,6 +37,7 @@ from tec_xarray.cli.options import (
     Running,
     Search,
     Variable,
+    Wait,
     Writing,
     grouped,
 )
@@ -132,19 +136,23 @@ def copy(
     source: Annotated[str, typer.Argument(metavar="FROM")],
     target: Annotated[str, typer.Argument(metavar="TO")],
     group: Group = None,
+    wait: Wait = WAIT,
+    break_lease: BreakLease = False,
     as_json: Json = False,
 ) -> None:
     """Copy an archive byte for byte, checking its digests on the way. TO may end in .zip."""
     with manners():
         from tec_xarray import copy as duplicate
 
+        lease: dict[str, Any] = {"wait": wait, "break_lease": break_lease}
+        target = local_path(target)
         if target.endswith(".zip"):
             import zarr.storage
 
             with new_file(target), zarr.storage.ZipStore(target, mode="w") as zipped:
-                duplicate(source, zipped, group=group, progress=True)
+                duplicate(_reading(source), zipped, group=group, progress=True, **lease)
         else:
-            duplicate(_reading(source), target, group=group, progress=True)
+            duplicate(_reading(source), target, group=group, progress=True, **lease)
         _report(target, group, as_json=as_json)
 
 
@@ -228,6 +236,7 @@ def _report(store: str, group: str | None, *, as_json: bool) -> None:
 
 def _reading(store: str) -> Any:
     """Return what to open for reading; a zip file needs a store of its own."""
+    store = local_path(store)
     if not store.endswith(".zip"):
         return store
     import zarr.storage

@@ -85,6 +85,7 @@ def open_input(source: str) -> xr.Dataset | xr.DataArray:
     InvalidInput
         It is none of these, or not there.
     """
+    source = local_path(source)
     remote = "://" in source
     if not remote and not Path(source).exists():
         raise InvalidInput(f"{source}: no such file or directory")
@@ -112,6 +113,11 @@ def open_input(source: str) -> xr.Dataset | xr.DataArray:
             f"{source} cannot be opened: {error}",
             allowed="a Zarr store, a NetCDF file, or a raster that GDAL reads",
         ) from error
+
+
+def local_path(text: str) -> str:
+    """Expand ``~`` in a path (after ``--option=`` no shell does); a URL stays as it is."""
+    return text if "://" in text else str(Path(text).expanduser())
 
 
 @contextlib.contextmanager

@@ -25,6 +25,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 Group = Annotated[str | None, typer.Option(help="Group of the store.")]
 Bands = Annotated[str | None, typer.Option(help="Names, with commas: B02,B03,B04.")]
 Variable = Annotated[str | None, typer.Option(help="The variable with the bands.")]
+WAIT = 90.0  # seconds; that of `tec_xarray.compress`, which is not imported for ``--help``
+Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for another writer.")]
+BreakLease = Annotated[
+    bool, typer.Option("--break-lease", help="Take the place of a writer that is gone for good.")
+]
 Appendable = Annotated[bool, typer.Option(help="Keep dates that fill no chunk without loss.")]
 
 
@@ -81,10 +86,14 @@ class Running(Cluster):
         list[str] | None, typer.Option(help="What a block needs of a worker: GPU=1.")
     ] = None
 
+    wait: Wait = WAIT
+    break_lease: BreakLease = False
+
     def settings(self) -> dict[str, Any]:
         """Return arguments of `compress`, `resume` and `append`."""
         needs = dict(_resource(text) for text in self.resource or [])
-        return {"retries": self.retries, "resources": needs or None, "progress": True}
+        lease = {"wait": self.wait, "break_lease": self.break_lease}
+        return {"retries": self.retries, "resources": needs or None, "progress": True, **lease}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -140,7 +140,7 @@ def extract(
             fix="the attributes tec_weights_sha256 and tec_weights_source say what is needed, and "
             "where to get it",
         )
-    target = Path(directory)
+    target = Path(directory).expanduser()
     target.mkdir(parents=True, exist_ok=True)
     return [_write(array, target) for array in found.values()]
 
@@ -176,7 +176,7 @@ def open_zarr(
         if codec:
             ensure(place, codec)
     opened: xr.Dataset = xr.open_zarr(
-        store, group=group, storage_options=storage_options, **options
+        place.store, group=group, storage_options=storage_options, **options
     )
     return opened
 
