@@ -10,6 +10,7 @@ import numpy as np
 from tec_xarray.archive.handle import Archive
 from tec_xarray.archive.verification import without_journal
 from tec_xarray.report.metrics import PEAK
+from tec_xarray.report.stored_size import bytes_of
 from tec_xarray.store.journal import Done, Journal, has_journal
 from tec_xarray.store.location import StoreLocation
 from tec_xarray.store.objects import block_shape
@@ -62,14 +63,24 @@ def info(
         "blocks": math.prod(grid),
         "journal": journal is not None,
     }
-    return found | _figures(archive, journal, found, math.prod(grid))
+    figures = _figures(archive, journal, found, math.prod(grid))
+    return found | figures | _beside_the_cube(archive, figures["stored_bytes"])
+
+
+def _beside_the_cube(archive: Archive, stored: int) -> dict[str, int | None]:
+    """Return the bytes of all else in the group, and of all; None in stores without a listing."""
+    try:
+        total = sum(bytes_of(archive.place.open(), archive.array))
+    except (NotImplementedError, OSError, ValueError):
+        return {"other_bytes": None, "total_bytes": None}
+    return {"other_bytes": total - stored, "total_bytes": total}
 
 
 def _figures(
     archive: Archive, journal: Journal | None, found: dict[str, Any], blocks: int
 ) -> dict[str, Any]:
     if journal is None:
-        stored = archive.array.nbytes_stored()
+        stored, _ = bytes_of(archive.place.open(), archive.array)
         return {"stored_bytes": stored, "ratio": _ratio(found["raw_bytes"], stored)}
     dates, step = archive.array.shape[0], block_shape(archive.array)[0]
     done = [d for d in journal.all() if d.index[0] * step < dates]

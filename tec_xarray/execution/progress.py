@@ -119,15 +119,20 @@ class _Bar:
             BarColumn,
             MofNCompleteColumn,
             Progress,
+            SpinnerColumn,
             TextColumn,
+            TimeElapsedColumn,
             TimeRemainingColumn,
         )
 
+        # The first block may take a while: the spinner and the clock say that work goes on.
         self._progress = Progress(
+            SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,  # type: ignore[arg-type]
         )

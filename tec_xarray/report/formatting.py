@@ -62,10 +62,14 @@ def summary(report: Report) -> list[tuple[str, str]]:
         ("cube", f"{report.variable}, {T} dates x {C} bands x {H} x {W}, {report.dtype}"),
         ("codec", describe(report.codec)),
         ("stored", stored),
-        ("beside it", f"{size(report.other_bytes)} (coordinates, metadata, everything else)"),
+        ("beside it", f"{size(report.other_bytes)} (coordinates, metadata, journal, all else)"),
+        ("in all", size(report.stored_bytes + report.other_bytes)),
         ("PSNR", f"{decimal(total.psnr, 2)} dB (peak 10,000 DN)"),
         ("spectral angle", f"{decimal(total.spectral_angle, 3)} degrees"),
     ]
+    if report.dates_waiting:
+        text = f"{report.dates_waiting} of {T} dates, without loss, until append brings more"
+        lines.insert(3, ("waiting", text))
     for index in report.indices:
         if index.date == "all":
             figures = (

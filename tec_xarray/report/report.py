@@ -57,8 +57,8 @@ class Report:
     codec : dict
         The configuration of the codec, as the store has it; empty if it is not ours.
     raw_bytes, stored_bytes, other_bytes : int
-        The cube in memory, the cube as stored (with its metadata and shard indices), and
-        everything else in the store.
+        The cube in memory, its objects in the store (shard indices included), and everything else
+        in the store; `total_bytes` is what ``du`` would count.
     total : Errors
         Over all bands and dates.
     bands, dates : tuple of Errors
@@ -71,6 +71,9 @@ class Report:
         Where the largest error is: time, band, y, x (positions; the band by its name).
     worst_chunk : Chunk or None
         The chunk with the largest RMSE; None if no sample is valid.
+    dates_waiting : int
+        How many of the dates are kept without loss until `tec_xarray.append` brings more: they
+        count in the size, and are smaller once they are coded.
     """
 
     variable: str
@@ -87,6 +90,7 @@ class Report:
     histogram: Histogram
     worst: dict[str, Any]
     worst_chunk: Chunk | None
+    dates_waiting: int = 0
 
     @property
     def spectral_angle(self) -> float:
@@ -97,6 +101,11 @@ class Report:
     def ratio(self) -> float:
         """Bytes in memory over bytes stored."""
         return self.raw_bytes / self.stored_bytes if self.stored_bytes else math.inf
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of everything in the store."""
+        return self.stored_bytes + self.other_bytes
 
     @property
     def bits_per_sample(self) -> float:
@@ -110,6 +119,7 @@ class Report:
         """
         extra = {
             "ratio": self.ratio,
+            "total_bytes": self.total_bytes,
             "bits_per_sample": self.bits_per_sample,
             "spectral_angle": self.spectral_angle,
         }
@@ -281,6 +291,7 @@ def _report(
         histogram=histogram_of(names, tally),
         worst={"time": t, "band": names[c], "y": y, "x": x},
         worst_chunk=worst_chunk(tally, cube.shape, stored.chunks),
+        dates_waiting=stored.dates_waiting,
     )
 
 

@@ -11,6 +11,7 @@ import zarr
 
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.store.codec_metadata import configuration
+from tec_xarray.store.journal import JOURNAL, STATE
 from tec_xarray.store.location import StoreLocation, label_of
 
 
@@ -21,13 +22,16 @@ class Stored:
     Attributes
     ----------
     bytes, other_bytes : int
-        Of the array with its metadata and shard indices, and of all else in its group.
+        Of the array's objects (chunks, or shards with their indices), and of all else in its group:
+        metadata, coordinates, journal. Together they are what ``du`` would count.
     dtype : numpy.dtype
         Of the values stored; xarray may give others (mask_and_scale).
     chunks : tuple of int
         The shape of what is coded at once.
     codec : dict
         The configuration of our codec; empty if the array does not have it.
+    dates_waiting : int
+        How many dates are kept without loss until more arrive.
     """
 
     bytes: int
@@ -35,6 +39,7 @@ class Stored:
     dtype: np.dtype[Any]
     chunks: tuple[int, ...]
     codec: dict[str, Any]
+    dates_waiting: int = 0
 
 
 def find_stored(
@@ -53,14 +58,14 @@ def find_stored(
         The store is not known, cannot be opened or does not have that array.
     """
     root, array = find_array(data, cube, store=store, group=group, storage_options=storage_options)
-    own = array.nbytes_stored()
-    everything = _tree_bytes(root)
+    own, other = bytes_of(root, array)
     return Stored(
         bytes=own,
-        other_bytes=everything - own,
+        other_bytes=other,
         dtype=np.dtype(array.dtype),
         chunks=tuple(array.chunks),
         codec=configuration(array),
+        dates_waiting=_dates_waiting(root),
     )
 
 
@@ -100,8 +105,26 @@ def find_array(
     return root, array
 
 
-def _tree_bytes(group: zarr.Group) -> int:
-    """Return the size of everything under a group."""
+def bytes_of(group: zarr.Group, array: zarr.Array[Any]) -> tuple[int, int]:
+    """Return the bytes of an array's objects, and of everything else in its group."""
     from zarr.core.sync import sync
 
-    return int(sync(group.store.getsize_prefix(group.path)))
+    metadata = 0
+    for name in ("zarr.json", ".zarray", ".zattrs"):
+        try:
+            place = array.store_path / name
+            metadata += int(sync(place.store.getsize(place.path)))
+        except FileNotFoundError:
+            continue
+    own = int(array.nbytes_stored()) - metadata
+    return own, int(sync(group.store.getsize_prefix(group.path))) - own
+
+
+def _dates_waiting(group: zarr.Group) -> int:
+    """Return how many dates the journal has as kept without loss; 0 where there is none."""
+    states = group.get(f"{JOURNAL}/state")
+    if not isinstance(states, zarr.Array):
+        return 0
+    found = np.asarray(states[:])
+    dates, lossless = (found[..., STATE.index(name)] for name in ("dates", "lossless"))
+    return int(dates[lossless > 0].max(initial=0))

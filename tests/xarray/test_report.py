@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 import zarr
 
+import tec_xarray
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray import compare
 from tec_xarray.report import Report, blockwise
@@ -96,7 +97,7 @@ def test_bytes_are_those_of_the_store(stored: tuple[xr.Dataset, xr.Dataset]) -> 
     read, original = stored
     store = read.encoding["tec_store"]
     sizes = {key: len(value.to_bytes()) for key, value in store._store_dict.items()}
-    own = sum(size for key, size in sizes.items() if key.startswith("reflectance/"))
+    own = sum(size for key, size in sizes.items() if key.startswith("reflectance/c/"))
     report = read.tec.report(original)
     assert report.stored_bytes == own
     assert report.other_bytes == sum(sizes.values()) - own
@@ -111,7 +112,9 @@ def test_local_files(tmp_path: Path) -> None:
     original, path = small(), tmp_path / "a.zarr"
     for zarr_format in (2, 3):
         original.tec.compress(store=path, mode="w", zarr_format=zarr_format)
-        on_disk = sum(p.stat().st_size for p in (path / "reflectance").rglob("*") if p.is_file())
+        files = [p for p in (path / "reflectance").rglob("*") if p.is_file()]
+        metadata = ("zarr.json", ".zarray", ".zattrs")
+        on_disk = sum(p.stat().st_size for p in files if p.name not in metadata)
         assert xr.open_zarr(path).tec.report(original).stored_bytes == on_disk
         assert compare(xr.open_zarr(path), original, store=path).stored_bytes == on_disk
 
@@ -352,3 +355,18 @@ def test_harmonised_offset_is_taken_out() -> None:
     # 1,000 DN more in every band would halve it.
     assert other.spectral_angle == pytest.approx(one.spectral_angle, rel=1e-2)
     assert other.total.ssim == pytest.approx(one.total.ssim, abs=2e-3)
+
+
+@pytest.mark.parametrize("appendable", [False, True])
+def test_report_and_info_give_one_size_and_name_what_waits(
+    appendable: bool, tmp_path: Path
+) -> None:
+    original, path = small().isel(time=slice(3)), tmp_path / "a.zarr"
+    report = original.tec.compress(store=path, appendable=appendable).tec.report(original)
+    found = tec_xarray.info(path)
+    for name in ("stored_bytes", "other_bytes", "total_bytes", "raw_bytes", "dates_waiting"):
+        assert getattr(report, name) == found[name], name
+    assert report.ratio == pytest.approx(found["ratio"])
+    assert report.total_bytes == sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    assert report.dates_waiting == (3 if appendable else 0)
+    assert ("without loss" in str(report)) == appendable
