@@ -9,7 +9,7 @@ from numcodecs.abc import Codec
 from numcodecs.compat import ensure_bytes, ensure_ndarray_like
 
 from tec_numcodecs.arguments import shown
-from tec_numcodecs.chunk import batching
+from tec_numcodecs.chunk import batching, seal
 from tec_numcodecs.chunk.samples import Samples
 from tec_numcodecs.config import CODEC_NAME, CodecConfig
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
@@ -44,7 +44,26 @@ class TecCodec(Codec):
     codec_id = CODEC_NAME
 
     def __init__(self, /, **settings: Any) -> None:
-        self._config = CodecConfig.from_settings(settings)
+        self._config, self._sealed = CodecConfig.from_settings(settings), False
+
+    @classmethod
+    def of(cls, config: CodecConfig, *, sealed: bool = False) -> TecCodec:
+        """Build a codec of a configuration that is checked already.
+
+        Parameters
+        ----------
+        config : CodecConfig
+        sealed : bool
+            Whether it came out of metadata: then it encodes only what it does not change.
+        """
+        codec = cls.__new__(cls)
+        vars(codec).update(_config=config, _sealed=sealed)
+        return codec
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it came out of metadata; see `tec_numcodecs.chunk.seal`."""
+        return self._sealed
 
     @property
     def config(self) -> CodecConfig:
@@ -67,8 +86,10 @@ class TecCodec(Codec):
         ------
         InvalidInput
             If it is not a chunk that the configuration describes, or in Fortran order: Zarr
-            would put the samples of a decoded chunk into other places.
+            would put the samples of a decoded chunk into other places. If the codec came out of
+            an array's metadata and loses detail: see `tec_numcodecs.chunk.seal`.
         """
+        seal.check(self._config, sealed=self._sealed)
         array = ensure_ndarray_like(buf)
         if array.flags.f_contiguous and not array.flags.c_contiguous:
             raise InvalidInput(
@@ -112,7 +133,8 @@ class TecCodec(Codec):
 
     def get_config(self) -> dict[str, Any]:
         """Configuration as JSON, with the codec's id."""
-        return {"id": self.codec_id, **self._config.to_json()}
+        settings = seal.marked(self._config.to_json(), sealed=self._sealed)
+        return {"id": self.codec_id, **settings}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TecCodec:
@@ -129,13 +151,7 @@ class TecCodec(Codec):
         name = settings.pop("id", cls.codec_id)
         if name != cls.codec_id:
             raise InvalidInput(f"codec id {shown(name)}", allowed=repr(cls.codec_id))
-        return cls._of(CodecConfig.from_json(settings))
-
-    @classmethod
-    def _of(cls, config: CodecConfig) -> TecCodec:
-        codec = cls.__new__(cls)
-        codec.__dict__["_config"] = config
-        return codec
+        return cls.of(CodecConfig.from_json(settings), sealed=seal.is_sealed(settings))
 
     def __repr__(self) -> str:
         return f"TecCodec({_arguments(self._config)})"

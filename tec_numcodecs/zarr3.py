@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from zarr.abc.codec import ArrayBytesCodec
 
 from tec_numcodecs.arguments import check_keys, shown
-from tec_numcodecs.chunk import batching
+from tec_numcodecs.chunk import batching, seal
 from tec_numcodecs.chunk.container import dtype_code
 from tec_numcodecs.chunk.decoding import check_shape
 from tec_numcodecs.config import CODEC_NAME, CodecConfig
@@ -43,14 +43,33 @@ class TecSerializer(ArrayBytesCodec):
     Notes
     -----
     Pass it as ``serializer=`` and ``compressors=None``: what it writes does not compress further.
+    One that Zarr rebuilds from an array's metadata decodes, and refuses to encode with loss: see
+    `tec_numcodecs.chunk.seal`.
     """
 
     config: CodecConfig
+    sealed: bool = field(default=False, compare=False, repr=False)
 
     is_fixed_size = False
 
     def __init__(self, /, **settings: Any) -> None:
         object.__setattr__(self, "config", CodecConfig.from_settings(settings))
+        object.__setattr__(self, "sealed", False)
+
+    @classmethod
+    def of(cls, config: CodecConfig, *, sealed: bool = False) -> Self:
+        """Build a codec of a configuration that is checked already.
+
+        Parameters
+        ----------
+        config : CodecConfig
+        sealed : bool
+            Whether it came out of metadata: then it encodes only what it does not change.
+        """
+        codec = cls.__new__(cls)
+        object.__setattr__(codec, "config", config)
+        object.__setattr__(codec, "sealed", sealed)
+        return codec
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -68,14 +87,14 @@ class TecSerializer(ArrayBytesCodec):
         check_keys(data, ("name", "configuration", "must_understand"), "key of a codec")
         if data.get("name") != CODEC_NAME:
             raise InvalidInput(f"codec name {shown(data.get('name'))}", allowed=repr(CODEC_NAME))
-        codec = cls.__new__(cls)
-        config = CodecConfig.from_json(data.get("configuration", {}))
-        object.__setattr__(codec, "config", config)
-        return codec
+        configuration = data.get("configuration", {})
+        config = CodecConfig.from_json(configuration)
+        return cls.of(config, sealed=seal.is_sealed(configuration))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metadata: name and complete configuration."""
-        return {"name": CODEC_NAME, "configuration": self.config.to_json()}
+        settings = seal.marked(self.config.to_json(), sealed=self.sealed)
+        return {"name": CODEC_NAME, "configuration": settings}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_dict, (self.to_dict(),)
@@ -140,6 +159,7 @@ class TecSerializer(ArrayBytesCodec):
         )
 
     def _submit_encode(self, chunk: NDBuffer) -> Any:
+        seal.check(self.config, sealed=self.sealed)
         return batching.encode(chunk.as_numpy_array(), self.config)
 
     def _submit_decode(self, chunk: Buffer, spec: ArraySpec) -> Any:

@@ -14,21 +14,24 @@ from typing import Any, Literal
 import xarray as xr
 
 from tec_numcodecs.arguments import choice, mapping, switch, whole
+from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.models.weights_lookup import Weights, any_rate
 from tec_xarray.cube.attributes import with_flat_attrs
 from tec_xarray.cube.bands import find_axes, find_sensor
-from tec_xarray.cube.chunking import Grid, Shape, grid_of
+from tec_xarray.cube.chunking import Shape, grid_of
 from tec_xarray.cube.crs import with_geo
 from tec_xarray.cube.layout import Bands, as_dataset, cube_of, to_cube
-from tec_xarray.cube.units import DN_PER_REFLECTANCE, DNScaling, infer_units, plain_attrs
-from tec_xarray.encoding.auxiliary import align_chunks, auxiliary_encoding, without_storage
-from tec_xarray.encoding.provenance import with_provenance
+from tec_xarray.cube.units import infer_units
+from tec_xarray.encoding.mark import mark
+from tec_xarray.encoding.second_loss import check_fresh, drop_codec, is_compressed
 from tec_xarray.execution.scheduler import How
-from tec_xarray.store.codec_metadata import CODEC, check_codec, configurations
+from tec_xarray.store.codec_metadata import check_codec
 from tec_xarray.store.lease import WAIT
 from tec_xarray.store.location import StoreLocation, WriteTarget, check_group
 from tec_xarray.store.reading import open_store
+
+__all__ = ["DEFAULT_LAM", "compress", "drop_codec", "is_compressed"]
 
 DEFAULT_LAM = 20.0
 
@@ -175,7 +178,7 @@ def compress(
     cubes = to_cube(source, bands=bands, sensor=sensor, variable=variable, name=name)
     cubes = with_geo(cubes)
     cube = cube_of(cubes)
-    _check_fresh(cube, source)
+    check_fresh(cubes, cube, source)
     _check_size(cube)
     names = [str(band) for band in cube[find_axes(cube).band].values]
     known = find_sensor(names, source, sensor)
@@ -200,20 +203,19 @@ def compress(
         "psnr": psnr,
         "bpppb": bpppb,
     }
+    config = CodecConfig.from_settings(settings)
     grid = grid_of(cube, chunks, shards, zarr_format, appendable=appendable)
     asked: dict[str, Any] = {}
     if per == "cube":
         from tec_xarray.encoding.rate_search import lam_for_cube
 
-        found = lam_for_cube(cube, grid.chunks, settings)
+        found = lam_for_cube(cube, grid.chunks, config)
         if found is not None:
             settings |= {"lam": found, "psnr": None, "bpppb": None}
             asked = {"psnr": psnr, "bpppb": bpppb, "per": per}
-    encoding = _encoding(settings, meaning, grid, zarr_format)
-    check_codec(cube, encoding, zarr_format)
-    marked = _mark(cubes, cube, encoding, meaning, grid, cf=cf)
-    codec = next(configurations([encoding.get(k) for k in ("serializer", "compressors")]))
-    marked = with_provenance(marked, codec, asked)
+            config = CodecConfig.from_settings(settings)
+    marked = mark(cubes, config, grid, meaning=meaning, zarr_format=zarr_format, cf=cf, asked=asked)
+    check_codec(cube, cube_of(marked).encoding, zarr_format)
     if target is None:
         return marked
     from tec_xarray.archive import regions, writing
@@ -252,36 +254,6 @@ def _target(
     return target
 
 
-def drop_codec(data: xr.Dataset) -> xr.Dataset:
-    """Return the dataset without our codec in any encoding: ``to_zarr`` then stores it plainly.
-
-    Needed to store decoded values losslessly, to write data from a format 2 store into format 3,
-    or to compress once more on purpose.
-    """
-    result = data.copy(deep=False)
-    for name, array in data.variables.items():
-        if is_compressed(array.encoding):
-            result[name].encoding = without_storage(array.encoding)
-    return result
-
-
-def is_compressed(encoding: Mapping[Any, Any]) -> bool:
-    """Tell whether an encoding names our codec, in either Zarr format."""
-    keys = ("serializer", "compressors", "compressor", "filters")
-    return any(configurations([encoding.get(key) for key in keys]))
-
-
-def _check_fresh(cube: xr.DataArray, source: xr.Dataset) -> None:
-    """Refuse to lose twice: what we decoded has lost already what it had to lose."""
-    if any(is_compressed(v.encoding) for v in source.variables.values()):
-        raise InvalidInput(
-            f"{cube.name!r} is compressed already",
-            allowed="original values",
-            fix="to copy it, copy the store's files; to compress the decoded values again on "
-            "purpose, losing more, call .tec.drop_codec() first",
-        )
-
-
 def _check_size(cube: xr.DataArray) -> None:
     empty = [str(dim) for dim, size in cube.sizes.items() if size == 0]
     if empty:
@@ -310,67 +282,3 @@ def _check_embed(embed_weights: bool, store: Any, region: Any) -> None:
             allowed="compress(..., store=..., embed_weights=True)",
             fix="a plain to_zarr writes nothing but the dataset: pass store=",
         )
-
-
-def _encoding(
-    settings: dict[str, Any], meaning: DNScaling, grid: Grid, zarr_format: int
-) -> dict[str, Any]:
-    """Return the encoding that makes xarray call our codec, and nothing after it."""
-    if zarr_format == 2:
-        from tec_numcodecs import TecCodec
-
-        # As the compressor: a lone filter would get Blosc behind it. A fill value would have to be
-        # _FillValue here, and turn integers into floats when they are read.
-        return {"chunks": grid.chunks, "compressors": TecCodec(**settings), "filters": None}
-    from tec_numcodecs import TecSerializer
-
-    encoding = {
-        "chunks": grid.chunks,
-        "serializer": TecSerializer(**settings),
-        "compressors": None,
-        "filters": None,
-        "fill_value": meaning.fill_value,
-    }
-    return encoding | ({"shards": grid.shards} if grid.shards else {})
-
-
-def _mark(
-    cubes: xr.Dataset,
-    cube: xr.DataArray,
-    encoding: dict[str, Any],
-    meaning: DNScaling,
-    grid: Grid,
-    *,
-    cf: bool,
-) -> xr.Dataset:
-    """Set every encoding of the dataset; the cube is rechunked to what is written at once."""
-    marked = cubes.copy(deep=False)
-    if cube.chunks is not None:
-        cube = cube.chunk(dict(zip(cube.dims, grid.block, strict=True)))
-    attrs = dict(cube.attrs) if cf else plain_attrs(cube)
-    if meaning.nodata is not None and not isinstance(meaning.nodata, str):
-        attrs.setdefault("nodata", meaning.nodata)
-    if cf:
-        attrs["scale_factor"] = 1 / DN_PER_REFLECTANCE / meaning.scale
-        attrs["add_offset"] = -meaning.offset * attrs["scale_factor"] + 0.0
-        if meaning.nodata is not None and not isinstance(meaning.nodata, str):
-            attrs["_FillValue"] = meaning.nodata
-    marked[str(cube.name)] = cube
-    marked[str(cube.name)].attrs = attrs
-    time = find_axes(cube).time
-    for name, variable in marked.variables.items():
-        if name != cube.name:
-            settings = auxiliary_encoding(variable, time)
-            mapping = settings.pop("grid_mapping", None)
-            array = align_chunks(marked[name], settings.get("chunks"))
-            # In one encoding only, it would still make xarray demote spatial_ref to a variable.
-            own = {} if mapping is None else {"grid_mapping": mapping}
-            marked[name] = array.assign_attrs(own)
-            marked[name].encoding = settings
-    # Opened with default settings, spatial_ref is a variable, and rioxarray does not look there.
-    mappings = {v.attrs.get("grid_mapping") for v in marked.variables.values()}
-    marked = marked.set_coords([name for name in marked.data_vars if name in mappings])
-    marked[str(cube.name)].encoding = encoding
-    marked.attrs = {**cubes.attrs, "tec_codec": f"{CODEC}: pip install tec-xarray"}
-    marked.encoding = {}
-    return marked

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
@@ -12,6 +13,7 @@ import zarr
 from tec_numcodecs.arguments import as_number, shown
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.archive.handle import Archive, interrupted
+from tec_xarray.archive.template import stored_values
 from tec_xarray.archive.to_zarr import settings
 from tec_xarray.archive.writing import finish, go
 from tec_xarray.cube.layout import cube_of
@@ -54,6 +56,9 @@ def _write_region(
     part = marked.drop_vars(outside).drop_encoding()
     if has_journal(place):
         part = part.drop_vars(rewrite(marked, place, region, how, lease))
+    else:
+        _write_cube(cube, place, region)
+        part = part.drop_vars(name)
     lease.check_now()
     with settings():
         part.to_zarr(
@@ -64,6 +69,18 @@ def _write_region(
             consolidated=target.consolidated,
             storage_options=place.storage_options,
         )
+
+
+def _write_cube(cube: xr.DataArray, place: StoreLocation, region: Mapping[str, slice]) -> None:
+    """Write whole blocks of a cube into an array that has no journal."""
+    array: Any = place.array(str(cube.name), "r+")
+    values = stored_values(cube.variable, str(cube.name), array)
+    where = tuple(region.get(str(dim), slice(None)) for dim in cube.dims)
+    with settings():
+        if cube.chunks is None:
+            array[where] = values
+        else:
+            da.store(values, array, regions=where, lock=False)
 
 
 def rewrite(

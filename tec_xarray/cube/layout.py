@@ -23,6 +23,7 @@ from tec_numcodecs.arguments import shown
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.cube.bands import Source, find_axes, find_source
 from tec_xarray.cube.layout_record import LAYOUT, Memo, json_value, read_memo, split_attrs
+from tec_xarray.cube.loss import ON_PURPOSE, without_achieved
 
 Bands: TypeAlias = Sequence[str] | Mapping[str, str]
 
@@ -328,12 +329,13 @@ def _label(array: xr.DataArray, found: Source) -> tuple[xr.DataArray, list[str]]
 
 
 def _plain(cube: xr.DataArray, memo: Memo) -> xr.DataArray:
-    """Return the cube without our marks and without an encoding that would compress it again."""
+    """Return the cube without an encoding that would compress it, and with its marks of loss."""
     array = cube.copy(deep=False)
-    array.attrs = {k: v for k, v in cube.attrs.items() if not k.startswith("tec_")}
+    said = without_achieved(cube.attrs)
+    array.attrs = {k: v for k, v in said.items() if not str(k).startswith("tec_")}
     # xarray has it in the encoding where it was read with decode_coords="all".
     mapping = array.attrs.get("grid_mapping", cube.encoding.get("grid_mapping"))
-    array.encoding = {}
+    array.encoding = {k: v for k, v in cube.encoding.items() if k == ON_PURPOSE}
     if mapping is not None and (memo.grid_mapping or "grid_mapping" not in array.attrs):
         array.attrs.pop("grid_mapping", None)
         array.encoding["grid_mapping"] = mapping

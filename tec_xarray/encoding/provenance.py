@@ -23,35 +23,37 @@ from tec_numcodecs.rate_control import psnr
 from tec_numcodecs.redaction import redact
 from tec_numcodecs.weights import published as hub
 from tec_numcodecs.weights.local_store import WeightsId, bundled
+from tec_xarray.cube.bands import find_axes
 from tec_xarray.cube.layout import cube_of
+from tec_xarray.cube.loss import ACHIEVED, PREFIX, without_claims
 from tec_xarray.store.codec_metadata import AnyArray
 from tec_xarray.store.journal import Journal
 from tec_xarray.store.objects import block_shape
 
-PREFIX = "lossy_compression"
-_REACHED = f"{PREFIX}_achieved"
 _SOFTWARE = ("tec-xarray", "numpy", "zarr", "xarray")
 
 
 def with_provenance(
-    marked: xr.Dataset, codec: Mapping[str, Any], asked: Mapping[str, Any] | None = None
+    marked: xr.Dataset, config: CodecConfig, asked: Mapping[str, Any] | None = None
 ) -> xr.Dataset:
     """Say on the cube what will be done to its values, and on the dataset what reading it takes.
 
     Parameters
     ----------
     marked : xarray.Dataset
-    codec : mapping
-        The configuration of the codec.
+    config : CodecConfig
     asked : mapping, optional
         A target that the configuration does not show: of the whole cube.
     """
-    config = CodecConfig.from_json(codec)
     weights = config.weights
     result = marked.copy(deep=False)
     cube = cube_of(result)
-    kept = {k: v for k, v in cube.attrs.items() if not str(k).startswith(PREFIX)}
-    result[str(cube.name)].attrs = kept | _of_cube(config, asked or {})
+    said = _of_cube(config, asked or {})
+    result[str(cube.name)].attrs = without_claims(cube.attrs) | said
+    # Arithmetic may drop the attributes of a cube (keep_attrs=False), but not those of its labels.
+    labels = str(find_axes(cube).band)
+    text = {PREFIX: said[f"{PREFIX}_algorithm"]} if said else {}
+    result[labels].attrs = without_claims(result[labels].attrs) | text
     result.attrs = {
         **marked.attrs,
         "tec_weights": weights.id,
@@ -120,9 +122,10 @@ def note_achieved(array: AnyArray, journal: Journal) -> None:
         "rmse": (np.sqrt(squares / np.maximum(samples, 1)) * scale).tolist(),
         "max_error": (errors[..., 2].max(axis=0) * scale).tolist(),
         "bpppb": bits,
+        "shape": list(array.shape),  # of what the figures are true
         **({} if math.isinf(total) else {"psnr": total}),
     }
-    array.attrs.update({f"{_REACHED}_{name}": _short(value) for name, value in reached.items()})
+    array.attrs.update({f"{ACHIEVED}_{name}": _short(value) for name, value in reached.items()})
 
 
 def _configuration(array: AnyArray) -> dict[str, Any]:

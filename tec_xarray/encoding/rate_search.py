@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,7 @@ Samples = NDArray[Any]
 
 
 @ieee754
-def lam_for_cube(
-    cube: xr.DataArray, chunks: Sequence[int], settings: Mapping[str, Any]
-) -> float | None:
+def lam_for_cube(cube: xr.DataArray, chunks: Sequence[int], config: CodecConfig) -> float | None:
     """Find the lam at which a cube reaches its target.
 
     Chunks spread evenly over the cube are coded whole, so that every byte and every pixel of them
@@ -39,8 +37,8 @@ def lam_for_cube(
         (time, band, y, x)
     chunks : sequence of int
         Shape of a chunk.
-    settings : mapping
-        Of the codec, a target among them.
+    config : CodecConfig
+        With a target.
 
     Returns
     -------
@@ -52,7 +50,6 @@ def lam_for_cube(
     InvalidInput
         No rate keeps the target on the chunks looked at.
     """
-    config = CodecConfig.from_settings(settings)
     if config.target is None:
         raise InvalidInput("per = 'cube' without psnr or bpppb", allowed="one of them")
     places = _places(cube.shape, chunks)

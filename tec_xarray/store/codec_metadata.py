@@ -9,6 +9,7 @@ import xarray as xr
 import zarr
 import zarr.storage
 
+from tec_numcodecs.chunk import seal
 from tec_numcodecs.config import CODEC_NAME
 
 AnyArray: TypeAlias = "zarr.Array[Any]"
@@ -69,6 +70,20 @@ def lossless(value: Any) -> Any:
 def _exact(settings: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in settings.items() if key not in ("psnr", "bpppb")}
     return {**kept, "lam": None, "quality": None, "max_error": 0}
+
+
+def writable(array: AnyArray) -> AnyArray:
+    """Return an array for which our codec encodes: the one of an array that was opened refuses.
+
+    For writers of ours, which know where their samples come from; see `tec_numcodecs.chunk.seal`.
+    """
+    metadata: Any = array.metadata.to_dict()
+    codecs = {key: metadata[key] for key in _CODECS if key in metadata}
+    made = seal.unsealed(codecs, CODEC)
+    if made is codecs:
+        return array
+    metadata |= made
+    return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=array.store_path))
 
 
 def check_codec(cube: xr.DataArray, encoding: Mapping[str, Any], zarr_format: int) -> None:

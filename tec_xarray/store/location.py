@@ -16,7 +16,7 @@ from zarr.abc.store import Store
 from tec_numcodecs.arguments import choice, mapping, shown, switch, text
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.redaction import for_message
-from tec_xarray.store.codec_metadata import AnyArray
+from tec_xarray.store.codec_metadata import AnyArray, writable
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class StoreLocation:
             raise no_store(self.store, error) from error
 
     def array(self, name: str, mode: Any = "r") -> AnyArray:
-        """Open an array of the group.
+        """Open an array of the group; for a writer of ours unless the mode is "r".
 
         Raises
         ------
@@ -103,7 +103,7 @@ class StoreLocation:
             raise InvalidInput(
                 f"no array {name!r} in {self.label}", allowed=", ".join(sorted(group.array_keys()))
             )
-        return found
+        return found if mode == "r" else writable(found)
 
 
 @dataclass(frozen=True)

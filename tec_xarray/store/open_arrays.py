@@ -14,7 +14,7 @@ from typing import Any
 import zarr
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.store.codec_metadata import AnyArray
+from tec_xarray.store.codec_metadata import AnyArray, writable
 from tec_xarray.store.journal import JOURNAL, Journal
 from tec_xarray.store.lease import holds
 from tec_xarray.store.location import StoreLocation
@@ -47,7 +47,7 @@ class Handles:
     """
 
     def __init__(self, place: StoreLocation, mode: Any) -> None:
-        self._place, self._group = place, place.open(mode=mode)
+        self._place, self._group, self._mode = place, place.open(mode=mode), mode
         self._arrays: dict[str, AnyArray] = {}
         found = self._group.get(JOURNAL)
         self.journal = Journal(place, group=found) if found is not None else None
@@ -79,5 +79,5 @@ class Handles:
                     f"no array {name!r} in {self._place.label}",
                     allowed=", ".join(sorted(self._group.array_keys())),
                 )
-            self._arrays[name] = found
+            self._arrays[name] = found if self._mode == "r" else writable(found)
         return self._arrays[name]
