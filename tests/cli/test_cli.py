@@ -73,7 +73,9 @@ def test_what_cannot_be_done(source: Path, tmp_path: Path) -> None:
     assert "other settings: lam" in tec(
         "compress", source / "old.zarr", store, "--resume", "--lam", "5", code=2
     )
-    assert "appendable" in tec("append", source / "new.zarr", store, code=2)
+    four = tmp_path / "four.zarr"
+    xr.open_zarr(source / "old.zarr").tec.compress(lam=20, store=four, chunks={"time": 4})
+    assert "appendable" in tec("append", source / "new.zarr", four, code=2)
     assert "no such file" in tec("compress", tmp_path / "nothing.zarr", store, code=2)
     assert "no Zarr group" in tec("info", tmp_path / "nothing.zarr", code=2)
     assert "holds a Zarr group already" in tec("copy", store, source / "old.zarr", code=2)
