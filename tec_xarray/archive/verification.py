@@ -26,7 +26,15 @@ from tec_xarray.store import embedded_weights
 from tec_xarray.store.codec_metadata import configuration
 from tec_xarray.store.journal import Done, Result, has_journal
 from tec_xarray.store.location import StoreLocation
-from tec_xarray.store.objects import Index, block_key, block_shape, digest, read_object, scratch
+from tec_xarray.store.objects import (
+    Index,
+    block_key,
+    block_shape,
+    chunk_bytes,
+    digest,
+    read_object,
+    scratch,
+)
 from tec_xarray.store.shard_index import chunks_of
 
 
@@ -174,7 +182,7 @@ def check_block(
     job: Job, values: NDArray[Any] | None, beside: Mapping[str, NDArray[Any]]
 ) -> Checked:
     """Check one block; with its original values, its errors, too. Runs on a worker."""
-    with reading_as_stored():
+    with reading_as_stored(chunk_bytes(job.handles("r").array(job.variable))):
         return _check_block(job, values, beside)
 
 

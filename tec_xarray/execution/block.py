@@ -7,7 +7,6 @@ every reader has.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from tec_xarray.store.objects import (
     Index,
     block_key,
     block_shape,
+    chunk_bytes,
     digest,
     read_object,
     remove_object,
@@ -119,10 +119,7 @@ def write_block(job: Job, values: NDArray[Any], beside: Mapping[str, NDArray[Any
     TecError
         The writer has lost its lease to another one.
     """
-    chunk = job.handles().array(job.variable).chunks
-    # What a decoder counts for a chunk: at least 4 KiB for each band of a date.
-    size = math.prod(chunk[:2]) * max(math.prod(chunk[2:]) * values.dtype.itemsize, 4096)
-    with reading_as_stored(size):
+    with reading_as_stored(chunk_bytes(job.handles().array(job.variable))):
         return _write(job, values, beside)
 
 

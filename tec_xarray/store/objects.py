@@ -28,6 +28,12 @@ def block_shape(array: AnyArray) -> tuple[int, ...]:
     return tuple(array.chunks if array.shards is None else array.shards)
 
 
+def chunk_bytes(array: AnyArray) -> int:
+    """Return what a decoder counts for a chunk: at least 4 KiB for each band of a date."""
+    t, c, y, x = array.chunks
+    return int(t * c * max(y * x * array.dtype.itemsize, 4096))
+
+
 def variant(array: AnyArray, shape: tuple[int, ...]) -> AnyArray:
     """Return an array over the same objects whose metadata say another shape; in memory only."""
     metadata: Any = array.metadata.to_dict() | {"shape": shape}
