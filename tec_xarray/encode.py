@@ -181,7 +181,7 @@ def compress(
     check_fresh(cubes, cube, source)
     _check_size(cube)
     names = [str(band) for band in cube[find_axes(cube).band].values]
-    known = find_sensor(names, source, sensor)
+    known = find_sensor(names, source, sensor, cube)
     meaning = infer_units(
         cube, source, units=units, scale=scale, offset=offset, nodata=nodata, read=store is not None
     )

@@ -14,29 +14,27 @@ from typing import Annotated, Any
 
 import typer
 
+from tec_numcodecs.errors import InvalidInput
 from tec_xarray.cli.common import (
     EXIT_FAILED,
-    band_list,
-    given,
+    error_exit,
     local_path,
-    manners,
     new_file,
-    open_input,
     show,
     table_of,
 )
 from tec_xarray.cli.options import (
     WAIT,
     Appendable,
-    Bands,
     BreakLease,
+    Chunking,
     Cluster,
     Coding,
+    Data,
     Group,
     Json,
     Running,
     Search,
-    Variable,
     Wait,
     Writing,
     grouped,
@@ -47,10 +45,28 @@ app = typer.Typer(
     name="tec",
     help=__doc__.partition("\n")[0] if __doc__ else None,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 app.add_typer(weights, name="weights")
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"tec {version('tec-xarray')}")
+        raise typer.Exit
+
+
+@app.callback()
+def tec(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Learned compression of Sentinel-2 datacubes: archives from a shell."""
 
 
 @app.command()
@@ -58,22 +74,23 @@ app.add_typer(weights, name="weights")
 def compress(
     source: Annotated[str, typer.Argument(metavar="IN", help="Zarr, NetCDF or GDAL raster.")],
     store: Annotated[str, typer.Argument(metavar="OUT", help="Zarr store to write.")],
+    given: Data,
     coding: Coding,
+    chunking: Chunking,
     writing: Writing,
     running: Running,
-    sensor: Annotated[str | None, typer.Option(help="sentinel-2-l2a or sentinel-2-l1c.")] = None,
-    bands: Bands = None,
-    variable: Variable = None,
     zarr_format: Annotated[int, typer.Option(min=2, max=3)] = 3,
     cf: Annotated[bool, typer.Option("--cf", help="Attributes for float reflectance.")] = False,
     appendable: Appendable = False,
     as_json: Json = False,
 ) -> None:
     """Compress a dataset into a store."""
-    with manners(resume=again()), running.there():
-        names = given(sensor=sensor, bands=band_list(bands), variable=variable)
+    with error_exit(resume=resume_command()), running.connect():
+        store = local_path(store)
         create = {"zarr_format": zarr_format, "cf": cf, "appendable": appendable}
-        _write(open_input(source), store, coding.settings() | names, create, writing, running)
+        create |= chunking.settings()
+        settings = coding.settings() | given.settings()
+        _write(given.open(source), store, settings, create, writing, running)
         _report(store, writing.group, as_json=as_json)
 
 
@@ -82,18 +99,17 @@ def compress(
 def append(
     source: Annotated[str, typer.Argument(metavar="IN", help="The new dates.")],
     store: Annotated[str, typer.Argument(metavar="STORE", help="The archive.")],
+    given: Data,
     running: Running,
-    bands: Bands = None,
-    variable: Variable = None,
     group: Group = None,
     as_json: Json = False,
 ) -> None:
     """Add dates to an archive. After an interruption, the same command finishes it."""
-    with manners(resume=again(flag="")), running.there():
+    with error_exit(resume=resume_command(flag="")), running.connect():
         from tec_xarray import append as add
 
-        names = given(bands=band_list(bands), variable=variable)
-        add(open_input(source), store, group=group, **running.settings(), **names)
+        store = local_path(store)
+        add(given.open(source), store, group=group, **running.settings(), **given.settings())
         _report(store, group, as_json=as_json)
 
 
@@ -101,17 +117,21 @@ def append(
 @grouped
 def verify(
     store: Annotated[str, typer.Argument(metavar="STORE")],
+    given: Data,
     where: Cluster,
     original: Annotated[str | None, typer.Option(help="What it was made of.")] = None,
     group: Group = None,
     as_json: Json = False,
 ) -> None:
     """Read an archive from end to end and check all that can be checked."""
-    with manners(), where.there():
+    with error_exit(), where.connect():
         from tec_xarray import verify as check
 
-        data = None if original is None else open_input(original)
-        found = check(_reading(store), data, group=group, progress=True)
+        settings = given.settings()
+        if original is None and (settings or given.grid):
+            raise InvalidInput("options of the original without --original FILE")
+        data = None if original is None else given.open(original)
+        found = check(_reading(store), data, group=group, progress=True, **settings)
         show(found.to_dict(), as_json=as_json, text=str(found))
     if not found.ok:
         raise typer.Exit(EXIT_FAILED)
@@ -124,11 +144,38 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what is inside: model, weights, rate, bytes, errors, dates."""
-    with manners():
+    with error_exit():
         from tec_xarray.archive.describing import info as describe
 
         found = describe(_reading(store), group=group)
         show(found, as_json=as_json, text=table_of(found))
+
+
+@app.command()
+@grouped
+def report(
+    store: Annotated[str, typer.Argument(metavar="STORE")],
+    original: Annotated[str, typer.Argument(metavar="ORIGINAL", help="What it was made of.")],
+    given: Data,
+    ssim: Annotated[bool, typer.Option(help="Compute SSIM, too; it takes longest.")] = True,
+    group: Group = None,
+    as_json: Json = False,
+) -> None:
+    """Measure size and loss: decoded values against the original."""
+    with error_exit():
+        from tec_xarray import to_cube
+        from tec_xarray.report.report import compare
+        from tec_xarray.store.reading import open_zarr
+
+        settings = given.settings()
+        names = {k: settings[k] for k in ("bands", "sensor", "variable") if k in settings}
+        data = to_cube(given.open(original), **names)
+        place = _reading(store)
+        options = {"chunks": {}, "mask_and_scale": False}
+        found = compare(
+            open_zarr(place, group=group, **options), data, store=place, group=group, ssim=ssim
+        )
+        show(found.to_dict(), as_json=as_json, text=str(found))
 
 
 @app.command()
@@ -141,7 +188,7 @@ def copy(
     as_json: Json = False,
 ) -> None:
     """Copy an archive byte for byte, checking its digests on the way. TO may end in .zip."""
-    with manners():
+    with error_exit():
         from tec_xarray import copy as duplicate
 
         lease: dict[str, Any] = {"wait": wait, "break_lease": break_lease}
@@ -159,7 +206,7 @@ def copy(
 @app.command()
 def models(as_json: Json = False) -> None:
     """List models, and which weights there are for each."""
-    with manners():
+    with error_exit():
         from tec_xarray.cli.model_list import models as listed
 
         found = listed()
@@ -175,7 +222,7 @@ def demo(
     ),
 ) -> None:
     """Archive a real scene from a catalog on this machine, read it back, draw a picture."""
-    with manners():
+    with error_exit():
         from tec_xarray.demo import run
 
         run(output)
@@ -187,6 +234,7 @@ def archive(
     search: Search,
     store: Annotated[str, typer.Option(help="Zarr store to write.")],
     coding: Coding,
+    chunking: Chunking,
     writing: Writing,
     running: Running,
     appendable: Appendable = True,
@@ -194,14 +242,16 @@ def archive(
     as_json: Json = False,
 ) -> None:
     """Search a catalog and compress what it has into an archive."""
-    with manners(resume=again()), running.there():
+    with error_exit(resume=resume_command()), running.connect():
         from tec_xarray import append as grow
 
+        store = local_path(store)
         data = search.open()
         if add:
             grow(data, store, group=writing.group, **running.settings())
         else:
-            _write(data, store, coding.settings(), {"appendable": appendable}, writing, running)
+            create = {"appendable": appendable, **chunking.settings()}
+            _write(data, store, coding.settings(), create, writing, running)
         _report(store, writing.group, as_json=as_json)
 
 
@@ -244,7 +294,7 @@ def _reading(store: str) -> Any:
     return zarr.storage.ZipStore(store, mode="r")
 
 
-def again(flag: str = " --resume") -> str:
+def resume_command(flag: str = " --resume") -> str:
     """Return the command line that would finish this one."""
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
     return f"tec {shlex.join(words)}{flag}"

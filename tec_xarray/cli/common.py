@@ -10,20 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import typer
-import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
 from tec_numcodecs.errors import InvalidInput, TecError
 from tec_numcodecs.extras import require
+from tec_xarray.cli.flags import message_of
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
-_RASTERS = (".tif", ".tiff", ".vrt", ".jp2")
-_NETCDF = (".nc", ".nc4", ".h5", ".hdf5")
 
-
-def speak(text: str) -> None:
+def echo_err(text: str) -> None:
     """Say something to a person: on standard error, so that standard output is for results."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
 
@@ -37,7 +34,7 @@ def show(found: Any, *, as_json: bool, text: str | Table) -> None:
 
 
 @contextlib.contextmanager
-def manners(resume: str | None = None) -> Iterator[None]:
+def error_exit(resume: str | None = None) -> Iterator[None]:
     """Turn what goes wrong into a sentence and an exit code.
 
     1: something failed; 2: what was asked for cannot be done; 130: interrupted.
@@ -45,14 +42,14 @@ def manners(resume: str | None = None) -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        speak(f"tec: {error}")
+        echo_err(f"tec: {message_of(error)}")
         raise typer.Exit(EXIT_USAGE) from error
     except (TecError, OSError, ImportError) as error:
-        speak(f"tec: {error}")
+        echo_err(f"tec: {message_of(error)}")
         raise typer.Exit(EXIT_FAILED) from error
     except KeyboardInterrupt as error:
         hint = f"; what is written stays, finish it with: {resume}" if resume else ""
-        speak(f"tec: interrupted{hint}")
+        echo_err(f"tec: interrupted{hint}")
         raise typer.Exit(EXIT_INTERRUPTED) from error
 
 
@@ -77,44 +74,6 @@ def cluster(workers: int | None, scheduler: str | None) -> Iterator[None]:
         yield
 
 
-def open_input(source: str) -> xr.Dataset | xr.DataArray:
-    """Open a Zarr store, a NetCDF file or a raster lazily, with its numbers as they are stored.
-
-    Raises
-    ------
-    InvalidInput
-        It is none of these, or not there.
-    """
-    source = local_path(source)
-    remote = "://" in source
-    if not remote and not Path(source).exists():
-        raise InvalidInput(f"{source}: no such file or directory")
-    suffix = Path(source.rstrip("/")).suffix.lower()
-    try:
-        if suffix in _RASTERS:
-            import rioxarray
-
-            opened = rioxarray.open_rasterio(source, chunks={"x": 2048, "y": 2048})
-            if isinstance(opened, list):
-                raise InvalidInput(f"{source} has subdatasets", fix="name one of them")
-            return opened
-        if suffix in _NETCDF:
-            return xr.open_dataset(source, chunks={}, mask_and_scale=False)
-        if suffix == ".zip":
-            import zarr.storage
-
-            zipped = zarr.storage.ZipStore(source, mode="r")
-            return xr.open_zarr(zipped, chunks={}, mask_and_scale=False)
-        return xr.open_zarr(source, chunks={}, mask_and_scale=False)
-    except TecError:
-        raise
-    except (FileNotFoundError, ValueError) as error:
-        raise InvalidInput(
-            f"{source} cannot be opened: {error}",
-            allowed="a Zarr store, a NetCDF file, or a raster that GDAL reads",
-        ) from error
-
-
 def local_path(text: str) -> str:
     """Expand ``~`` in a path (after ``--option=`` no shell does); a URL stays as it is."""
     return text if "://" in text else str(Path(text).expanduser())
@@ -132,14 +91,20 @@ def new_file(path: str) -> Iterator[None]:
         raise
 
 
-def given(**settings: Any) -> dict[str, Any]:
+def drop_none(**settings: Any) -> dict[str, Any]:
     """Return the settings that were given."""
     return {key: value for key, value in settings.items() if value is not None}
 
 
-def band_list(bands: str | None) -> list[str] | None:
-    """Split B02,B03,B04."""
-    return None if bands is None else [band.strip() for band in bands.split(",") if band.strip()]
+def band_list(bands: str | None) -> list[str] | dict[str, str] | None:
+    """Split B02,B03,B04, or s2_B02=B02,s2_B03=B03."""
+    if bands is None:
+        return None
+    words = [band.strip() for band in bands.split(",") if band.strip()]
+    if not any("=" in word for word in words):
+        return words
+    pairs = [word.rpartition("=") if "=" in word else (word, "", word) for word in words]
+    return {name.strip(): band.strip() for name, _, band in pairs}
 
 
 def table_of(found: Mapping[str, Any]) -> str:

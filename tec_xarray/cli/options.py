@@ -23,7 +23,9 @@ from tec_xarray.cli.common import band_list, cluster
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Group = Annotated[str | None, typer.Option(help="Group of the store.")]
-Bands = Annotated[str | None, typer.Option(help="Names, with commas: B02,B03,B04.")]
+Bands = Annotated[
+    str | None, typer.Option(help="The bands to take: B02,B03, or name=band: s2_B02=B02,...")
+]
 Variable = Annotated[str | None, typer.Option(help="The variable with the bands.")]
 WAIT = 90.0  # seconds; that of `tec_xarray.compress`, which is not imported for ``--help``
 Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for another writer.")]
@@ -62,6 +64,65 @@ class Coding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Data:
+    """What the numbers of the input are."""
+
+    PANEL: ClassVar = "Input"
+
+    bands: Bands = None
+    variable: Variable = None
+    sensor: Annotated[str | None, typer.Option(help="sentinel-2-l2a or sentinel-2-l1c.")] = None
+    units: Annotated[str | None, typer.Option(help="dn or reflectance.")] = None
+    scale: Annotated[float | None, typer.Option(help="value = DN * scale + offset.")] = None
+    offset: Annotated[float | None, typer.Option(help="value = DN * scale + offset.")] = None
+    nodata: Annotated[
+        str | None, typer.Option(help="Value of missing samples: a number, nan, none [auto].")
+    ] = None
+    grid: Annotated[
+        str | None, typer.Option(help="Resolution of a Sentinel-2 product: 10m, 20m, 60m.")
+    ] = None
+
+    def open(self, source: str) -> Any:
+        """Open the input, with the bands that were asked for."""
+        from tec_xarray.cli.input import open_input
+
+        return open_input(source, band_list(self.bands), self.grid)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what was given, as arguments of `tec_xarray.compress`."""
+        names = ("variable", "sensor", "units", "scale", "offset")
+        found = {name: getattr(self, name) for name in names}
+        found = {name: value for name, value in found.items() if value is not None}
+        if self.bands is not None:
+            found["bands"] = band_list(self.bands)
+        if self.nodata is not None:
+            found["nodata"] = _nodata(self.nodata)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunking:
+    """How the store is cut."""
+
+    PANEL: ClassVar = "Store"
+
+    chunks: Annotated[str | None, typer.Option(help="T,C,Y,X: 4,12,256,256; or y=512,x=512.")] = (
+        None
+    )
+    shards: Annotated[str | None, typer.Option(help="As --chunks, or none.")] = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return what was given, as arguments of `tec_xarray.compress`."""
+        found: dict[str, Any] = {}
+        if self.chunks is not None:
+            found["chunks"] = _sizes("--chunks", self.chunks)
+        if self.shards is not None:
+            none = self.shards.lower() in ("none", "no", "false")
+            found["shards"] = False if none else _sizes("--shards", self.shards)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cluster:
     """Where to run."""
 
@@ -72,8 +133,8 @@ class Cluster:
     )
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None
 
-    def there(self) -> contextlib.AbstractContextManager[None]:
-        """Be there for the time of a command."""
+    def connect(self) -> contextlib.AbstractContextManager[None]:
+        """Connect for the time of a command."""
         return cluster(self.workers, self.scheduler)
 
 
@@ -191,3 +252,28 @@ def _resource(text: str) -> tuple[str, float]:
         return name, float(amount or 1)
     except ValueError as error:
         raise InvalidInput(f"--resource {text}", allowed="a name and a number: GPU=1") from error
+
+
+def _nodata(text: str) -> float | int | str | None:
+    """Read --nodata: a number, nan, auto or none."""
+    if text.lower() in ("none", "nan", "auto"):
+        return {"none": None, "nan": "NaN", "auto": "auto"}[text.lower()]
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise InvalidInput(f"--nodata {text}", allowed="a number, nan, none or auto") from error
+    return int(value) if value.is_integer() else value
+
+
+def _sizes(flag: str, text: str) -> tuple[int, ...] | dict[str, int]:
+    """Read four sizes, or some by the name of their dimension."""
+    words = [word.strip() for word in text.split(",")]
+    try:
+        if "=" in text:
+            return {name: int(size) for name, _, size in (w.partition("=") for w in words)}
+        return tuple(int(word) for word in words)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{flag} {text}",
+            allowed="whole numbers: T,C,Y,X (4,12,256,256), or by name (y=512,x=512)",
+        ) from error

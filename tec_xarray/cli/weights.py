@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tec_xarray.cli.common import manners, show
+from tec_xarray.cli.common import error_exit, show
 from tec_xarray.cli.options import Group, Json
 
 app = typer.Typer(help="List, fetch, import, describe and extract weights.", add_completion=False)
@@ -29,7 +29,7 @@ def weights(context: typer.Context, as_json: Json = False) -> None:
 @app.command("list")
 def everything(as_json: Json = False) -> None:
     """List weights: what comes with the package, what is on this machine, what can be fetched."""
-    with manners():
+    with error_exit():
         from tec_numcodecs.weights.inventory import listed
 
         found = listed()
@@ -49,7 +49,7 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Download a published checkpoint and freeze it, so that it can be used without a network."""
-    with manners():
+    with error_exit():
         from tec_numcodecs.weights.inventory import fetch as get
 
         found = get(model, lam, sensor=sensor, nearest=nearest, lr_only=lr_only, every=every)
@@ -64,7 +64,7 @@ def take_in(
     as_json: Json = False,
 ) -> None:
     """Check a checkpoint that is here, freeze it and keep it where codecs find it."""
-    with manners():
+    with error_exit():
         from tec_numcodecs.weights.inventory import take_in as keep
 
         found = keep(path, model, name)
@@ -77,7 +77,7 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what weights are: architecture, sizes, digests."""
-    with manners():
+    with error_exit():
         from tec_numcodecs.weights.inventory import describe
 
         found = describe(what)
@@ -92,7 +92,7 @@ def extract(
     as_json: Json = False,
 ) -> None:
     """Write the weights that an archive brings along to files, for TEC_WEIGHTS_DIR."""
-    with manners():
+    with error_exit():
         from tec_xarray.store.embedded_weights import extract as write
 
         found = [str(path) for path in write(store, directory, group=group)]

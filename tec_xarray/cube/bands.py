@@ -12,6 +12,7 @@ from tec_numcodecs.arguments import mapping, sequence, shown, text
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.sensors import SENSORS, Sensor, get_sensor
 from tec_xarray.cube.layout_record import LAYOUT
+from tec_xarray.cube.water_vapor import level_of
 
 ROLES = {
     "time": ("time", "t", "date", "datetime"),
@@ -134,12 +135,27 @@ def find_source(
 _SCL = re.compile(r"(s2_)?scl(_(10|20|60)m)?")
 
 
-def find_sensor(bands: Sequence[str], dataset: xr.Dataset, sensor: str | Sensor | None) -> Sensor:
+def other_bands(dataset: xr.Dataset, bands: Sequence[str] | Mapping[str, str] | None) -> list[str]:
+    """Return the variables that are bands, but not among those asked for; [] without a wish."""
+    if bands is None or _one_variable(dataset, None) is not None:
+        return []
+    chosen = set(find_source(dataset, bands=bands, sensor=None, variable=None).variables)
+    known = {str(n): a for n, a in dataset.data_vars.items() if _band_names(_called(a))}
+    return [n for n, a in known.items() if n not in chosen and _is_image(a)]
+
+
+def find_sensor(
+    bands: Sequence[str],
+    dataset: xr.Dataset,
+    sensor: str | Sensor | None,
+    cube: xr.DataArray | None = None,
+) -> Sensor:
     """Tell which sensor took canonical `bands`.
 
     Given by name, it is checked. Otherwise attributes decide (``sensor``, ``collection``,
     ``processing_level``), then a scene classification (L2A has one), then the bands: B10 is only
-    in L1C. The other twelve decide nothing: many exports of L1C leave B10 out.
+    in L1C. The other twelve decide nothing: many exports of L1C leave B10 out. Of a whole `cube` a
+    sample of the water vapor band does, where it is plain (`tec_xarray.cube.water_vapor`).
 
     Raises
     ------
@@ -153,6 +169,8 @@ def find_sensor(bands: Sequence[str], dataset: xr.Dataset, sensor: str | Sensor 
             sensor = get_sensor("sentinel-2-l1c")
         elif any(_SCL.fullmatch(str(n).lower()) for n in dataset.variables):
             sensor = get_sensor("sentinel-2-l2a")
+        elif cube is not None and (level := level_of(cube, list(bands))) is not None:
+            sensor = next(s for s in SENSORS if s.level == level)
         else:
             names = " or ".join(repr(s.name) for s in SENSORS)
             raise InvalidInput(

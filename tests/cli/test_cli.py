@@ -70,7 +70,7 @@ def test_what_cannot_be_done(source: Path, tmp_path: Path) -> None:
     tec("compress", source / "old.zarr", store)
     assert "holds a Zarr group already" in tec("compress", source / "old.zarr", store, code=2)
     assert "compressed already" in tec("compress", store, tmp_path / "b.zarr", code=2)
-    assert "other settings: lam" in tec(
+    assert "other settings: --lam 5" in tec(
         "compress", source / "old.zarr", store, "--resume", "--lam", "5", code=2
     )
     four = tmp_path / "four.zarr"

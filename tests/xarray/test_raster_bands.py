@@ -11,6 +11,7 @@ import rioxarray
 import xarray as xr
 
 import tec_xarray
+import tec_xarray.tutorial
 from cubes import scene
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.cube.layout import cube_of, from_cube, to_bands, to_cube
@@ -95,3 +96,14 @@ def test_bands_on_several_grids_are_told_and_usable() -> None:
         out = data[bands].tec.compress(sensor="S2L2A")
         assert list(cube_of(out).band.values) == bands
     assert cube_of(data.tec.compress(sensor="S2L2A", bands=["B05", "B8A"])).shape == (1, 2, 6, 6)
+
+
+def test_water_vapor_tells_the_level_where_it_is_plain() -> None:
+    scene_l2a = tec_xarray.tutorial.open_dataset(layout="cube").isel(time=[0])
+    bare = scene_l2a.reflectance.drop_attrs()[..., :32, :32]
+    assert "sentinel-2-l2a" in str(bare.tec.compress().reflectance.encoding["serializer"])
+    absorbed = bare.where(bare.band != "B09", bare // 4).astype("u2")
+    assert "sentinel-2-l1c" in str(absorbed.tec.compress().reflectance.encoding["serializer"])
+    for unclear in (bare * 0 + 9000, bare.where(bare.band != "B09", bare // 4 * 3)):
+        with pytest.raises(InvalidInput, match="without a word on the sensor"):
+            unclear.astype("u2").tec.compress()
