@@ -165,7 +165,7 @@ def report(
     with error_exit():
         from tec_xarray import to_cube
         from tec_xarray.report.report import compare
-        from tec_xarray.store.reading import open_zarr
+        from tec_xarray.store.embedded_weights import open_zarr
 
         settings = given.settings()
         names = {k: settings[k] for k in ("bands", "sensor", "variable") if k in settings}

@@ -7,6 +7,7 @@ from attributes later, by the same rule for compress, append, verify and report.
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -68,6 +69,8 @@ def open_input(
         raise
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{source} cannot be opened: {error}", allowed=_ALLOWED) from error
+    if grid is not None and not _has_grids(opened):
+        raise InvalidInput(f"--grid {grid} for {source}", allowed="a Sentinel-2 product (SAFE)")
     if isinstance(opened, xr.Dataset):
         opened = _with_fill(_unsigned(opened))
         opened = opened.drop_vars(other_bands(opened, bands))
@@ -120,8 +123,6 @@ def _file(path: Path, grid: str | None) -> xr.Dataset | xr.DataArray:
 def _raster(source: str, grid: str | None) -> xr.Dataset | xr.DataArray:
     """Open what GDAL reads; of a product with several grids, the one asked for."""
     require("rioxarray", "a raster")
-    import warnings
-
     import rasterio
     import rioxarray
 
@@ -133,8 +134,6 @@ def _raster(source: str, grid: str | None) -> xr.Dataset | xr.DataArray:
             driver = str(found.driver)
     if parts:
         return _raster(_part(source, parts, grid), None)
-    if grid is not None:
-        raise InvalidInput(f"--grid {grid} for {source}", allowed="a product with several grids")
     opened = rioxarray.open_rasterio(source, chunks={"x": 2048, "y": 2048})
     if isinstance(opened, list):
         raise InvalidInput(f"{source} has rasters of several sizes", fix="name one of them")
@@ -165,6 +164,10 @@ def _of_product(opened: Any) -> Any:
     return opened
 
 
+def _has_grids(opened: xr.Dataset | xr.DataArray) -> bool:
+    return "PRODUCT_URI" in opened.attrs
+
+
 def _netcdf(source: str, kind: str) -> xr.Dataset:
     if not any(all(find_spec(name) for name in engine) for engine in _ENGINES[kind]):
         raise ImportError(
@@ -189,7 +192,9 @@ def _inside_zip(source: str) -> xr.Dataset:
 
 
 def _zarr(store: Any, label: str, group: str | None = None) -> xr.Dataset:
-    opened = xr.open_zarr(store, group=group, chunks={}, mask_and_scale=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated")
+        opened = xr.open_zarr(store, group=group, chunks={}, mask_and_scale=False)
     if opened.data_vars:
         return opened
     import zarr

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from archives import series
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.cli import app
+from tec_xarray.cli.commands import app
 from tec_xarray.cli.flags import in_flags, message_of
 from tec_xarray.cli.input import open_input
 
