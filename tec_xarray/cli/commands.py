@@ -171,7 +171,7 @@ def report(
         names = {k: settings[k] for k in ("bands", "sensor", "variable") if k in settings}
         data = to_cube(given.open(original), **names)
         place = _reading(store)
-        options = {"chunks": {}, "mask_and_scale": False}
+        options: dict[str, Any] = {"chunks": {}, "mask_and_scale": False}
         found = compare(
             open_zarr(place, group=group, **options), data, store=place, group=group, ssim=ssim
         )
