@@ -10,8 +10,9 @@ from typing import Any, Self
 from tec_numcodecs import config_metadata, config_parsers
 from tec_numcodecs.arguments import check_keys, number, switch
 from tec_numcodecs.config_parsers import Units
+from tec_numcodecs.models import table as model_table
 from tec_numcodecs.models.base import Geometry, Rate
-from tec_numcodecs.models.mini.transform.quantizer import rate_index_of, rate_index_of_step
+from tec_numcodecs.models.table import ModelSpec
 from tec_numcodecs.models.weights_lookup import Weights, check_contradiction, choose
 from tec_numcodecs.rate_control import Target
 from tec_numcodecs.sensors import Sensor, get_sensor
@@ -112,7 +113,8 @@ class CodecConfig:
         tokens = config_parsers.parse_quality(quality, model)
         nearest = switch("nearest", nearest)
         choice = choose(weights, model, known, lam=lam, nearest=nearest)
-        if choice.weights.family != "mini" and not isinstance(weights, (WeightsId, Mapping)):
+        spec = model_table.spec_of(choice.weights.family, model)
+        if not spec.family.reversible and not isinstance(weights, (WeightsId, Mapping)):
             config_parsers.check_not_lossless(choice.weights, bound)
         return cls._of(
             model=model,
@@ -133,13 +135,12 @@ class CodecConfig:
     def _of(cls, **fields: Any) -> Self:
         """Build a configuration of checked fields, if they go together."""
         config = cls(**fields)
-        if config.weights.family == "mini":
-            if config.target is None:
-                config_parsers.parse_rate(config.lam, config.max_error)
-        else:
+        if config.spec.family.rate_scale() is None:
             config_parsers.check_one_rate(config.weights, config.target)
-            if config.model == "flextec" and config.quality is None:
-                config = replace(config, quality=config_parsers.TOKENS)
+            if config.quality is None:
+                config = replace(config, quality=config.spec.tokens or None)
+        elif config.target is None:
+            config_parsers.parse_rate(config.lam, config.max_error)
         if config.target is None:
             config.rate()
         return config
@@ -195,6 +196,11 @@ class CodecConfig:
         }
 
     @property
+    def spec(self) -> ModelSpec:
+        """What is known of the model without its weights."""
+        return model_table.spec_of(self.weights.family, self.model)
+
+    @property
     def lossless(self) -> bool:
         """Whether every pixel comes back exactly."""
         return self.max_error == 0
@@ -213,15 +219,16 @@ class CodecConfig:
         Where only a bound is given, the rate that makes model and residual together smallest: a
         step as wide as what the bound allows, but not below the noise that scenes have anyway.
         """
-        if self.weights.family != "mini":  # one network for each rate: the weights say which
+        scale = self.spec.family.rate_scale()
+        if scale is None:  # one network for each rate: the weights say which
             return Rate(0, self.quality or 0)
         if self.lam is not None:
-            return Rate(rate_index_of(self.lam), self.quality or 0)
+            return Rate(scale.rate_index_of(self.lam), self.quality or 0)
         bounds = self.bounds()
         if bounds is None or self.lossless:
             return Rate(0)
         step = max(2 * min(bounds) / self.scale + 1, _NOISE_STEP)
-        return Rate(rate_index_of_step(min(step, _WIDEST_STEP)))
+        return Rate(scale.rate_index_of_step(min(step, _WIDEST_STEP)))
 
     def band_indices(self) -> tuple[int, ...]:
         """Index of each band in the sensor's order, in the array's order."""

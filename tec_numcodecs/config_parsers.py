@@ -8,17 +8,14 @@ from typing import Literal, cast
 import numpy as np
 
 from tec_numcodecs.arguments import as_number, choice, number, sequence, shown, whole
-from tec_numcodecs.chunk.container import MODELS
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.models.mini.transform.quantizer import rate_index_of
+from tec_numcodecs.models import table as model_table
 from tec_numcodecs.rate_control import RANGES, Kind, Target
 from tec_numcodecs.sensors import Sensor
 from tec_numcodecs.weights.local_store import WeightsId
 
 Units = Literal["dn", "reflectance"]
 Bound = float | tuple[float, ...] | None
-
-TOKENS = 16  # of flextec: the most that can be stored
 
 DEFAULT_SCALE: dict[Units, float] = {"dn": 1.0, "reflectance": 1e-4}
 DEFAULT_NODATA: dict[Units, float | None] = {"dn": 0.0, "reflectance": None}
@@ -28,7 +25,7 @@ _WIDEST_BOUND = 1e38  # more than any float32 can be off by, and room to calcula
 
 def parse_model(model: object) -> str:
     """Check the name of a model."""
-    return choice("model", model, tuple(MODELS.values()), "pass model='fp'")
+    return choice("model", model, model_table.names(), "pass model='fp'")
 
 
 def parse_units(units: object) -> Units:
@@ -49,7 +46,7 @@ def parse_bands(bands: object, sensor: Sensor) -> tuple[str, ...]:
 
 
 def parse_rate(lam: float | None, max_error: Bound) -> float | None:
-    """Check that a rate and a bound go together, and that the bundled models have the rate."""
+    """Check that a rate and a bound go together."""
     if lam is None:
         if max_error is not None:
             return None
@@ -64,7 +61,6 @@ def parse_rate(lam: float | None, max_error: Bound) -> float | None:
             allowed="one of them: a lossless array has no rate to choose",
             fix="leave lam out",
         )
-    rate_index_of(lam)
     return lam
 
 
@@ -100,13 +96,15 @@ def parse_quality(quality: object, model: str) -> int | None:
     """Check how many tokens are to be stored; None for all, and for models without tokens."""
     if quality is None:
         return None
-    if model != "flextec":
+    tokens = model_table.tokens_of(model)
+    if not tokens:
+        having = [name for name in model_table.names() if model_table.tokens_of(name)]
         raise InvalidInput(
             f"quality={shown(quality)} with model={model!r}",
-            allowed="quality goes with model='flextec'",
+            allowed=f"quality goes with model={' or '.join(map(repr, having))}",
             fix="choose the rate with lam",
         )
-    return whole("quality", quality, 1, TOKENS)
+    return whole("quality", quality, 1, tokens)
 
 
 def check_one_rate(weights: WeightsId, target: Target | None) -> None:

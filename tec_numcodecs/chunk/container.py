@@ -18,6 +18,7 @@ import numpy as np
 
 from tec_numcodecs.entropy.varint import ByteReader, varint
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, UnsupportedFormat
+from tec_numcodecs.models import table as model_table
 from tec_numcodecs.sensors import get_sensor
 
 if TYPE_CHECKING:
@@ -64,10 +65,6 @@ DTYPES: Mapping[int, np.dtype[Any]] = MappingProxyType(
     }
 )
 _CODES = {dtype.str: code for code, dtype in DTYPES.items()}
-
-#: Numbers of models in the header.
-MODELS: Mapping[int, str] = MappingProxyType({1: "fp", 2: "elic", 3: "tt", 4: "flextec"})
-_MODEL_NUMBERS = {name: number for number, name in MODELS.items()}
 
 
 @dataclass(frozen=True)
@@ -208,7 +205,7 @@ def _scaling(header: Header) -> bytes:
 
 
 def _model(model: ModelHeader) -> bytes:
-    number = _MODEL_NUMBERS[model.name]
+    (number,) = (n for n, name in model_table.numbers().items() if name == model.name)
     return (
         bytes((number, model.exact))
         + model.weights
@@ -311,17 +308,18 @@ def _read_scaling(reader: ByteReader) -> tuple[float, float, float | None]:
 
 def _read_model(reader: ByteReader) -> ModelHeader:
     number, exact = reader.byte(), reader.byte()
-    if number not in MODELS:
+    models = model_table.numbers()
+    if number not in models:
         raise UnsupportedFormat(
             f"model number {number}",
-            allowed=", ".join(f"{n} ({name})" for n, name in MODELS.items()),
+            allowed=", ".join(f"{n} ({name})" for n, name in models.items()),
             fix="a newer tec-xarray may know it: pip install -U tec-xarray",
         )
     if exact > 1:
         raise CorruptChunk(f"synthesis {exact}", allowed="0 (float) or 1 (exact)")
     weights = reader.take(8)
     rate_index, quality, symbols_crc = struct.unpack("<HBI", reader.take(7))
-    return ModelHeader(MODELS[number], weights, rate_index, quality, bool(exact), symbols_crc)
+    return ModelHeader(models[number], weights, rate_index, quality, bool(exact), symbols_crc)
 
 
 def _read_sections(reader: ByteReader, present: int) -> dict[Section, bytes]:

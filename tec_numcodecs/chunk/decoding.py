@@ -211,8 +211,7 @@ def check_shape(shape: tuple[int, ...], config: CodecConfig) -> None:
 
 def _reversible(samples: Samples, config: CodecConfig) -> bool:
     """Whether a model can give exactly these samples back."""
-    exact = config.weights.family == "mini"
-    return exact and is_integer(samples.dtype, config.scale, config.offset)
+    return config.spec.family.reversible and is_integer(samples.dtype, config.scale, config.offset)
 
 
 def _header(mode: Mode, samples: Samples, config: CodecConfig) -> Header:

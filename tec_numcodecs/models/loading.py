@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import threading
-from collections.abc import Mapping
-from types import MappingProxyType
 
-from tec_numcodecs.errors import TecError, UnsupportedFormat, WeightsError
+from tec_numcodecs.models import table as model_table
 from tec_numcodecs.models.base import Model
 from tec_numcodecs.models.weights_lookup import ensure_local
 from tec_numcodecs.weights.local_store import WeightsId
-from tec_numcodecs.weights.safetensors_io import load as load_file
-
-#: Where the classes are. Imported on first use: some need torch, and reading `fp` must not.
-_CLASSES: Mapping[tuple[str, str], tuple[str, str]] = MappingProxyType(
-    {
-        ("mini", "fp"): ("tec_numcodecs.models.mini.fp", "MiniFP"),
-        ("mini", "elic"): ("tec_numcodecs.models.mini.elic", "MiniElic"),
-        ("mini", "tt"): ("tec_numcodecs.models.mini.tt", "MiniTT"),
-        ("mini", "flextec"): ("tec_numcodecs.models.mini.flextec", "MiniFlex"),
-    }
-)
 
 _loaded: dict[tuple[str, str, bool], Model] = {}
 _lock = threading.Lock()
@@ -56,45 +42,8 @@ def load(name: str, weights: WeightsId, *, exact: bool = False) -> Model:
 
 
 def _load(name: str, weights: WeightsId) -> Model:
-    if weights.family == "terracodec":
-        return _load_published(name, weights)
-    if (weights.family, name) not in _CLASSES:
-        raise UnsupportedFormat(
-            f"model {name!r} of the family {weights.family!r}",
-            allowed=", ".join(f"{m} ({f})" for f, m in _CLASSES) + " and terracodec",
-            fix="a newer tec-xarray may know it: pip install -U tec-xarray",
-        )
-    module, attribute = _CLASSES[weights.family, name]
-    arrays = load_file(ensure_local(weights), weights.sha256)
-    try:
-        importlib.import_module("tec_numcodecs.models.mini.validation").check(arrays)
-        model: Model = getattr(importlib.import_module(module), attribute)(arrays)
-    except TecError:
-        raise
-    except KeyError as error:
-        raise WeightsError(
-            f"weights {weights.id!r} without {error} for model={name!r}",
-            fix="pass the model that they were trained for",
-        ) from error
-    except (IndexError, TypeError, ValueError, OverflowError) as error:
-        raise WeightsError(
-            f"weights {weights.id!r} with tensors of other shapes than model={name!r} has: {error}",
-            fix="whoever made the file made it wrong: use another one",
-        ) from error
-    return model
-
-
-def _load_published(name: str, weights: WeightsId) -> Model:
-    """Load a frozen checkpoint, which says itself of what architecture it is."""
-    from tec_numcodecs.models.terracodec import importing
-
-    model = importing.load(ensure_local(weights), weights.sha256)
-    if model.name != name:
-        raise WeightsError(
-            f"weights {weights.id!r} of {model.name!r}",
-            allowed=f"those of {name!r}, as the array or the chunk says",
-            fix="the metadata of the array is damaged, or written by hand",
-        )
+    spec = model_table.spec_of(weights.family, name)
+    model: Model = spec.load(ensure_local(weights), weights)
     return model
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tec_numcodecs.arguments import shown
 from tec_numcodecs.errors import InvalidInput, WeightsError
+from tec_numcodecs.models.table import family_of
 from tec_numcodecs.options import get_options
 from tec_numcodecs.sensors import Sensor
 from tec_numcodecs.weights import local_store, published
@@ -127,8 +128,13 @@ def _unknown(weights: object) -> InvalidInput:
 def any_rate(weights: Weights) -> bool:
     """Tell whether weights serve any rate, so that `lam` must be chosen; files decide their own."""
     if isinstance(weights, (WeightsId, Mapping)):
-        return local_store.resolve(weights, "").family == "mini"
+        return _has_any_rate(local_store.resolve(weights, ""))
     return _name(weights) in local_store.bundled()
+
+
+def _has_any_rate(weights: WeightsId) -> bool:
+    family = family_of(weights.family)
+    return family is not None and family.rates is not None
 
 
 def ensure_local(weights: WeightsId) -> Path:
@@ -213,7 +219,7 @@ def _from_file(path: Path, model: str, sensor: Sensor, lam: float | None) -> Cho
     if path.suffix not in _SOURCES and is_ours(path):
         found = local_store.identity(path, digest_of(path), local_store.local_name(path))
         kept = local_store.keep(path, found.sha256)
-        if found.family == "mini":
+        if _has_any_rate(found):
             return Choice(found, lam)
         place, imported = None, _describe(kept, found)
     else:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tec_numcodecs.errors import InvalidInput, WeightsError
 from tec_numcodecs.models import weights_lookup
+from tec_numcodecs.models.table import TERRACODEC
 from tec_numcodecs.weights import local_store, published
 from tec_numcodecs.weights.local_store import WeightsId
 from tec_numcodecs.weights.safetensors_io import digest_of
@@ -141,7 +142,7 @@ def _described(path: Path, identity: WeightsId) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         "tensors": len(shapes),
     }
-    if identity.family == "mini":
+    if identity.family != TERRACODEC.name:
         return found
     from tec_numcodecs.models.terracodec import importing
 
@@ -159,7 +160,7 @@ def _source(path: Path) -> dict[str, Any]:
         "id": None if place is None else place.id,
         "sha256": None,
         "path": str(path),
-        "family": "terracodec",
+        "family": TERRACODEC.name,
         "bytes": path.stat().st_size,
         "tensors": len(state),
         "parameters": sum(t.numel() for t in state.values() if t.is_floating_point()),

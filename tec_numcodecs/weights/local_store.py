@@ -23,11 +23,7 @@ import safetensors
 
 from tec_numcodecs.arguments import NEWER, check_keys, shown
 from tec_numcodecs.errors import InvalidInput, UnsupportedFormat, WeightsError
-
-FROZEN_KEY = "tec"  # the one metadata key of a frozen checkpoint: two would come in any order
-
-#: First words of ids: what code reads the file.
-FAMILIES = ("mini", "terracodec")
+from tec_numcodecs.models import table as model_table
 
 _HERE = Path(__file__).parent
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -163,12 +159,12 @@ def identity(path: Path, sha256: str, name: str | None = None) -> WeightsId:
     name = name or sha256[:12]
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            if FROZEN_KEY in (file.metadata() or {}):
-                return WeightsId(f"terracodec-{name}", sha256)
-            if any(key.startswith("codebook.") for key in file.keys()):  # noqa: SIM118
-                return WeightsId(f"mini-{name}", sha256)
+            metadata, tensors = file.metadata() or {}, list(file.keys())
     except (OSError, safetensors.SafetensorError) as error:
         raise WeightsError(f"weights file {path.name}: {error}", fix="check the file") from error
+    for family in model_table.FAMILIES:
+        if family.owns(metadata, tensors):
+            return WeightsId(f"{family.name}-{name}", sha256)
     raise WeightsError(
         f"weights file {path.name}, which holds neither a mini model nor a frozen checkpoint",
         fix="a published checkpoint must be imported first: tec weights import FILE",
@@ -192,10 +188,10 @@ def from_json(weights: object) -> WeightsId:
     if not isinstance(name, str) or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise _no_weights(dict(weights))
     found = WeightsId(name, digest)
-    if found.family not in FAMILIES or not name.startswith(f"{found.family}-"):
+    if model_table.family_of(found.family) is None or not name.startswith(f"{found.family}-"):
         raise UnsupportedFormat(
             f"weights with the id {shown(name)}",
-            allowed=" or ".join(f"'{family}-...'" for family in FAMILIES),
+            allowed=" or ".join(f"'{family.name}-...'" for family in model_table.FAMILIES),
             fix=NEWER,
         )
     return found

@@ -7,27 +7,20 @@ from typing import Any
 
 import xarray as xr
 
-from tec_numcodecs.chunk.container import MODELS
 from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.models import table as model_table
 from tec_numcodecs.weights.local_store import bundled
 from tec_numcodecs.weights.published import FAMILIES
-
-_ABOUT = {
-    "fp": "frozen tables, no network: fastest, decodes without torch",
-    "elic": "context network over space and channels: smaller",
-    "tt": "as elic, with the dates before as context: smallest where dates are alike",
-    "flextec": "one stream from coarse to fine; a reader may stop after any of 16 tokens",
-}
 
 
 def models() -> list[dict[str, Any]]:
     """List the models, and which families of weights have each."""
     found = []
-    for name in MODELS.values():
+    for name in model_table.names():
         families = [family for family, entries in bundled().items() if name in entries]
         if any(family.model == name for family in FAMILIES.values()):
             families.append("terracodec-1.0")
-        found.append({"model": name, "about": _ABOUT.get(name, ""), "weights": families})
+        found.append({"model": name, "about": model_table.about(name), "weights": families})
     return found
 
 

@@ -14,7 +14,6 @@ from tec_numcodecs.chunk import decoding
 from tec_numcodecs.chunk.samples import Masks
 from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.models.mini.transform.quantizer import lam_of
 from tec_numcodecs.options import reading_as_stored
 from tec_numcodecs.rate_control import Search, Target, psnr
 
@@ -50,7 +49,8 @@ def lam_for_cube(cube: xr.DataArray, chunks: Sequence[int], config: CodecConfig)
     InvalidInput
         No rate keeps the target on the chunks looked at.
     """
-    if config.target is None:
+    scale = config.spec.family.rate_scale()
+    if config.target is None or scale is None:
         raise InvalidInput("per = 'cube' without psnr or bpppb", allowed="one of them")
     places = _places(cube.shape, chunks)
     if len(places) == 1:
@@ -63,12 +63,12 @@ def lam_for_cube(cube: xr.DataArray, chunks: Sequence[int], config: CodecConfig)
     values = {}
     while True:
         index = max(search.index, 1)
-        values[search.index] = _measure(samples, config, lam_of(index))
+        values[search.index] = _measure(samples, config, scale.lam_of(index))
         if search.tell(values[search.index]):
             break
     best = max(search.best, 1)
     _check_kept(values[search.best], config.target)
-    return lam_of(best)
+    return scale.lam_of(best)
 
 
 def _places(shape: Sequence[int], chunks: Sequence[int]) -> list[tuple[int, ...]]:

@@ -18,9 +18,8 @@ import numpy as np
 import xarray as xr
 
 from tec_numcodecs.arguments import choice, known, number, sequence, shown, switch, whole
-from tec_numcodecs.chunk.container import MODELS
-from tec_numcodecs.config_parsers import TOKENS
 from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.models import table as model_table
 from tec_xarray.cube.chunking import TILE, dates_of_a_chunk, side_of_a_chunk
 from tec_xarray.cube.layout import cube_of, to_cube
 from tec_xarray.encode import DEFAULT_LAM, compress
@@ -338,19 +337,22 @@ def _tries(
     bounds: Sequence[float] | None,
 ) -> Iterator[dict[str, Any]]:
     """Return the settings to try, model by model."""
-    models = [choice("models", model, tuple(MODELS.values())) for model in models]
+    models = [choice("models", model, model_table.names()) for model in models]
     lams = [number("lams", lam) for lam in sequence("lams", lams, "numbers", "[20, 100]")]
+    progressive = [model for model in models if model_table.tokens_of(model)]
+    most = min(map(model_table.tokens_of, progressive), default=0)
+    if qualities is not None and not progressive:
+        raise InvalidInput(
+            f"qualities with {', '.join(models)}",
+            allowed="a model that has them: "
+            + ", ".join(name for name in model_table.names() if model_table.tokens_of(name)),
+        )
     if qualities is not None:
         qualities = sequence("qualities", qualities, "whole numbers", "[4, 16]")
-        qualities = [whole("qualities", quality, 1, TOKENS) for quality in qualities]
+        qualities = [whole("qualities", quality, 1, most) for quality in qualities]
     if bounds is not None:
         bounds = sequence("max_errors", bounds, "numbers", "[0, 50]")
         bounds = [number("max_errors", bound) for bound in bounds]
-    progressive = [model for model in models if model == "flextec"]
-    if qualities is not None and not progressive:
-        raise InvalidInput(
-            f"qualities with {', '.join(models)}", allowed="a model that has them: flextec"
-        )
     if not models or not (lams or bounds):
         raise InvalidInput("nothing to try", allowed="at least one model, and a lam or max_error")
     for model in models:

@@ -23,6 +23,7 @@ from zarr.codecs import ZstdCodec
 from tec_numcodecs.arguments import shown
 from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import InvalidInput, WeightsError
+from tec_numcodecs.models.table import FAMILIES, family_of
 from tec_numcodecs.models.weights_lookup import ensure_local
 from tec_numcodecs.weights import local_store
 from tec_numcodecs.weights.local_store import WeightsId
@@ -32,10 +33,7 @@ from tec_xarray.store.objects import block_shape
 
 EMBEDDED = "tec_weights"
 
-# Bytes of a copy of which nothing is known but its digest. The bundled files take up to 4 MB, the
-# largest published checkpoint 400 MB.
-_MOST = {"mini": 1 << 26}
-_MOST_OTHERS = 1 << 30
+_MOST = max(family.largest for family in FAMILIES)  # bytes of a copy of which nothing is known
 _CHUNK = 1 << 24  # of a copy: what is in memory at a time
 _MOST_CHUNKS = 1 << 12  # none of ours has more than 64
 # What Zarr raises for an object that is not what its metadata say.
@@ -205,7 +203,7 @@ def _arrays(place: StoreLocation) -> dict[str, AnyArray]:
 def _why_damaged(array: AnyArray) -> str | None:
     """Say what is wrong with a copy; None if it is whole."""
     try:
-        for _ in _parts(array, _MOST_OTHERS):
+        for _ in _parts(array, _MOST):
             pass
     except WeightsError as error:
         return str(error)
@@ -215,7 +213,8 @@ def _why_damaged(array: AnyArray) -> str | None:
 def _limit(weights: WeightsId) -> int:
     """Bytes that a file may have: what is known about its digest, or what its family may take."""
     known = local_store.known_size(weights.sha256)
-    return known if known is not None else _MOST.get(weights.family, _MOST_OTHERS)
+    family = family_of(weights.family)
+    return known if known is not None else _MOST if family is None else family.largest
 
 
 def _parts(array: AnyArray, limit: int) -> Iterator[bytes]:
@@ -264,7 +263,7 @@ def _parts(array: AnyArray, limit: int) -> Iterator[bytes]:
         )
 
 
-def _write(array: AnyArray, directory: Path, limit: int = _MOST_OTHERS) -> Path:
+def _write(array: AnyArray, directory: Path, limit: int = _MOST) -> Path:
     """Write a copy to a file named by its digest, which no half a file ever is."""
     path = directory / f"{array.store_path.path.rpartition('/')[2]}.safetensors"
     half = path.with_suffix(".partial")

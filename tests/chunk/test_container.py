@@ -14,6 +14,7 @@ from tec_numcodecs.chunk import masks as mask
 from tec_numcodecs.chunk.container import Chunk, Header, Mode, ModelHeader, Section
 from tec_numcodecs.chunk.inpainting import fill_masked
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, UnsupportedFormat
+from tec_numcodecs.models import table as model_table
 
 lengths = st.integers(1, container.MAX_LENGTH)
 
@@ -27,7 +28,7 @@ def headers(draw):
     model = None
     if mode == Mode.MODEL:
         model = ModelHeader(
-            draw(st.sampled_from(sorted(container.MODELS.values()))),
+            draw(st.sampled_from(sorted(model_table.names()))),
             draw(st.binary(min_size=8, max_size=8)),
             draw(st.integers(0, 65535)),
             draw(st.integers(0, 255)),

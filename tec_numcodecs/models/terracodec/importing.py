@@ -28,10 +28,10 @@ from torch import Tensor
 
 from tec_numcodecs.errors import WeightsError
 from tec_numcodecs.models.base import Model
+from tec_numcodecs.models.table import FROZEN_KEY, TERRACODEC, ModelSpec
 from tec_numcodecs.models.terracodec import checkpoint, elic, flextec, fp, freezing, tt
 from tec_numcodecs.weights import published
 from tec_numcodecs.weights.local_store import (
-    FROZEN_KEY,
     WeightsId,
     cache_directory,
     cannot_keep,
@@ -53,7 +53,7 @@ _ARCHITECTURES: Mapping[str, tuple[ModuleType, type[Model]]] = {
     "flextec": (flextec, flextec.FlexTec),
 }
 _LAST = {"fp": "g_a.6.weight"} | dict.fromkeys(("elic", "tt", "flextec"), "g_a.13.weight")
-_FAMILY = "terracodec-"
+_FAMILY = f"{TERRACODEC.name}-"
 _log = logging.getLogger(__name__)
 
 
@@ -275,6 +275,24 @@ def load(path: Path, sha256: str) -> Model:
             f"weights file {path.name}, which is no frozen checkpoint: {first_line(error)}",
             fix="import the checkpoint again",
         ) from error
+
+
+def read(spec: ModelSpec, path: Path, weights: WeightsId) -> Model:
+    """Load a frozen checkpoint, which says itself of what architecture it is.
+
+    Raises
+    ------
+    WeightsError
+        As of `load`, or it is of another architecture.
+    """
+    model = load(path, weights.sha256)
+    if model.name != spec.name:
+        raise WeightsError(
+            f"weights {weights.id!r} of {model.name!r}",
+            allowed=f"those of {spec.name!r}, as the array or the chunk says",
+            fix="the metadata of the array is damaged, or written by hand",
+        )
+    return model
 
 
 def _origin(path: Path, metadata: Mapping[str, str] | None) -> _Origin:
