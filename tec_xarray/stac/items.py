@@ -133,7 +133,8 @@ def understand(
         offset.
     """
     scenes, wrong = [], list(found.wrong)
-    allowed = f"items with a file for each of {', '.join(bands)}, and a known offset"
+    each = f"a file for each of {', '.join(bands)}" if bands else "files of bands"
+    allowed = f"items that can be compared with the query, with {each} and a known offset"
     fix = (
         "leave these items out with on_bad_item='skip', or load fewer bands; where only the "
         "offset is unknown, harmonize='never' keeps DN as they are"

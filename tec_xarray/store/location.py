@@ -320,7 +320,9 @@ def is_in_memory(store: Any) -> bool:
     if fs is not None:
         protocol = getattr(fs, "protocol", "")
         return "memory" in ([protocol] if isinstance(protocol, str) else protocol)
-    return isinstance(store, zarr.storage.MemoryStore | dict) or str(store).startswith("memory:")
+    if isinstance(store, str | os.PathLike):
+        return str(store).startswith("memory:")
+    return isinstance(store, zarr.storage.MemoryStore | dict)
 
 
 def is_transaction(store: Any) -> bool:

@@ -52,7 +52,13 @@ CODING = {
 CUBE = {"bands": NONE, "sensor": NONE, "variable": NONE, "name": NONE}
 # As those of a codec, where None means that the data say it.
 OF_DATA = MEANING | CUBE | {"units": NONE, "nodata": NONE | WHOLE, "offset": NONE | NUMBER}
-RUNNING = {"retries": WHOLE, "resources": NONE | {"dict"}, "progress": NONE | SWITCH}
+RUNNING = {
+    "retries": WHOLE,
+    "resources": NONE | {"dict"},
+    "progress": NONE | SWITCH,
+    "wait": NUMBER,
+    "break_lease": SWITCH,
+}
 PLACE = {"group": NONE, "storage_options": NONE | {"dict"}}
 
 SMALL = series(1, (16, 16))
@@ -169,7 +175,7 @@ CALLS = {
     "compare": (
         report,
         {"data": set(), "original": set(), "store": NONE, "group": NONE, "storage_options": NONE,
-         "ssim": SWITCH},
+         "ssim": SWITCH, "bands": NONE, "sensor": NONE, "variable": NONE},
     ),
     "sweep": (
         sweep,
@@ -308,8 +314,8 @@ def test_a_place_where_something_else_is(tmp_path):
         ({"resolution": 1e300}, "resolution"),
         ({"bbox": (11, 46, 1e300, 1e301)}, "bbox"),
         ({"datetime": ".."}, "datetime"),
-        ({"query": {"proj:epsg": {"lt": "x"}}}, "query.*compared"),
-        ({"query": {"proj:epsg": {"in": 5}}}, "query.*compared"),
+        ({"query": {"proj:epsg": {"lt": "x"}}}, "query.*where items have"),
+        ({"query": {"proj:epsg": {"in": 5}}}, "query.*where items have"),
         ({"query": {"proj:epsg": 5}}, "query"),
         ({"geometry": {"type": "Polygon", "coordinates": 5}}, "geometry"),
         ({"source": {"type": "FeatureCollection"}}, "source|items"),
