@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -124,11 +126,11 @@ def table_of(found: Mapping[str, Any]) -> str:
         ("weights", f"{weights.get('id')}  sha256 {weights.get('sha256')}"),
         ("chunks", f"{tuple(found['chunks'])}, shards {_shape(found['shards'])}"),
         ("format", f"Zarr {found['zarr_format']}"),
-        ("size", f"{found['stored_bytes']:,} bytes, {_number(found['ratio'], 1)} times smaller"),
+        *_rows_of_size(found),
     ]  # fmt: skip
     if found["journal"]:
         rows += _rows_of_journal(found)
-    lines = [f"{name:<9}{text}" for name, text in [("store", found["store"]), *rows]]
+    lines = [_row(name, text) for name, text in [("store", found["store"]), *rows]]
     if found["journal"]:
         lines.append(f"{'band':<9}{'RMSE DN':>9}{'PSNR dB':>9}{'max DN':>9}")
         for band, e in found["errors"].items():
@@ -137,12 +139,40 @@ def table_of(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _rows_of_size(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Write what the cube takes, what all else takes, and both: as `du` would."""
+    ratio = _number(found["ratio"], 1)
+    raw = f"of {found['raw_bytes']:,} in memory"
+    rows = [("size", f"{found['stored_bytes']:,} bytes {raw}: {ratio} times smaller")]
+    if found.get("total_bytes") is not None:
+        all_else = f"{found['other_bytes']:,} bytes of all else (coordinates, metadata, journal)"
+        rows.append(("", f"and {all_else}: {found['total_bytes']:,} in all"))
+    return rows
+
+
+def _quality(found: Mapping[str, Any]) -> str:
+    """Write the PSNR; without errors there is none."""
+    if found["psnr"] is not None:
+        return f"{found['psnr']:,.2f} dB over all bands and dates"
+    samples = sum(e["samples"] for e in found["errors"].values())
+    return "exact: no sample differs" if samples else "- (no valid samples)"
+
+
+def _row(name: str, text: str) -> str:
+    """Write a row; one that is too long for a terminal goes on below its beginning."""
+    width = max(40, shutil.get_terminal_size().columns - 1)
+    return textwrap.fill(
+        text, width, initial_indent=f"{name:<9}", subsequent_indent=" " * 9,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
 def _rows_of_journal(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     missing, waiting = found["blocks_missing"], found["dates_waiting"]
     state = "complete" if not missing else f"{missing} MISSING: finish it with --resume"
     rows = [
         ("blocks", f"{found['blocks']}, {state}"),
-        ("quality", f"{_number(found['psnr'], 2)} dB over all bands and dates"),
+        ("quality", _quality(found)),
     ]
     if waiting:
         rows.append(("waiting", f"the last {waiting} dates, without loss, for more of them"))
