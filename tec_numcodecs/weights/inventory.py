@@ -7,13 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from tec_numcodecs.errors import InvalidInput, WeightsError
-from tec_numcodecs.models import weights_lookup
+from tec_numcodecs.models import table, weights_lookup
 from tec_numcodecs.models.table import TERRACODEC
 from tec_numcodecs.weights import local_store, published
 from tec_numcodecs.weights.local_store import WeightsId
 from tec_numcodecs.weights.safetensors_io import digest_of
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def models() -> list[dict[str, Any]]:
+    """List the models, and which families of weights have each."""
+    found = []
+    for name in table.names():
+        families = [family for family, entries in local_store.bundled().items() if name in entries]
+        if any(family.model == name for family in published.FAMILIES.values()):
+            families.append(published.PUBLISHED)
+        found.append({"model": name, "about": table.about(name), "weights": families})
+    return found
 
 
 def listed() -> list[dict[str, Any]]:

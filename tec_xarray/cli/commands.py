@@ -207,7 +207,7 @@ def copy(
 def models(as_json: Json = False) -> None:
     """List models, and which weights there are for each."""
     with error_exit():
-        from tec_xarray.cli.model_list import models as listed
+        from tec_numcodecs.weights.inventory import models as listed
 
         found = listed()
         lines = [f"{m['model']:<9}{m['about']}\n{'':<9}weights: {', '.join(m['weights'])}"

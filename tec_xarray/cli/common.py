@@ -78,7 +78,8 @@ def cluster(workers: int | None, scheduler: str | None) -> Iterator[None]:
 
 def local_path(text: str) -> str:
     """Expand ``~`` in a path (after ``--option=`` no shell does); a URL stays as it is."""
-    return text if "://" in text else str(Path(text).expanduser())
+    # As it is, if it can be: Path makes one slash of two, and /vsizip//path needs both.
+    return str(Path(text).expanduser()) if text.startswith("~") else text
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import functools
 import inspect
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, get_args, get_type_hints
@@ -197,12 +198,35 @@ class Search:
 
     def open(self) -> Any:
         """Ask; returns a lazy dataset."""
-        from tec_xarray.cli.model_list import search
-
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         given |= {"bands": band_list(self.bands), "allow_hosts": given.pop("allow_host")}
         given["allow_local"] = given["allow_local"] or None
         return search(given.pop("stac"), **given)
+
+
+def search(url: str, *, bbox: str, query: str | None, **given: Any) -> Any:
+    """Open what a catalog has, from the words of a command line.
+
+    Raises
+    ------
+    InvalidInput
+        A bounding box or a query that cannot be read.
+    """
+    from tec_xarray.stac.load import open_stac
+
+    try:
+        corners = tuple(float(part) for part in bbox.split(","))
+    except ValueError:
+        corners = ()
+    if len(corners) != 4:
+        raise InvalidInput(f"--bbox {bbox}", allowed="four numbers: W,S,E,N in degrees")
+    try:
+        asked = None if query is None else json.loads(query)
+    except json.JSONDecodeError as error:
+        raise InvalidInput(
+            f"--query {query}: {error}", allowed='JSON, such as {"eo:cloud_cover": {"lt": 40}}'
+        ) from error
+    return open_stac(url, bbox=corners, query=asked, **given)
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

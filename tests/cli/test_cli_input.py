@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401  registers .rio
 import xarray as xr
 from typer.testing import CliRunner
 
@@ -138,3 +139,16 @@ def test_groups_and_zipped_products_are_named(tmp_path: Path) -> None:
         open_input(str(tmp_path / "q.zip/measurements"))
     with pytest.raises(InvalidInput, match="without Zarr metadata"):
         open_input(str(tmp_path))
+
+
+def test_names_of_gdal_are_taken_as_they_are(tmp_path: Path) -> None:
+    """Inside a zip file, as a subdataset, and through a name that only GDAL has."""
+    raster = xr.DataArray(np.full((32, 32), 7, np.uint16), dims=("y", "x"), name="B04")
+    raster.rio.write_crs(32632).rio.to_raster(tmp_path / "a.tif")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as target:
+        target.write(tmp_path / "a.tif", "in/a.tif")
+    for name in (f"/vsizip/{tmp_path}/a.zip/in/a.tif", f"GTIFF_DIR:1:{tmp_path}/a.tif"):
+        assert open_input(name).shape == (1, 32, 32)
+        out = tmp_path / f"{len(name)}.zarr"
+        tec("compress", name, out, "--sensor", "S2L2A", "--bands", "B04")
+        tec("verify", out, "--original", name, "--bands", "B04")
