@@ -170,7 +170,8 @@ CALLS = {
     "copy": (
         copy_of,
         {"source": set(), "target": {"dict"}, "group": NONE, "storage_options": NONE,
-         "target_storage_options": NONE, "progress": NONE | SWITCH},
+         "target_storage_options": NONE, "progress": NONE | SWITCH, "wait": NUMBER,
+         "break_lease": SWITCH},
     ),
     "compare": (
         report,
