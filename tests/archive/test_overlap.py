@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,7 +141,9 @@ def test_groups_beside_each_other_are_no_matter(tmp_path: Path) -> None:
     data.load().tec.compress(**SMALL, store=tmp_path / "a.zarr", mode="w")
 
 
-@pytest.mark.parametrize("store", [MemoryStore(), {}, f"memory://{uuid.uuid4()}.zarr"])
+@pytest.mark.parametrize(
+    "store", [MemoryStore(), {}, "memory://overlap-of-memory.zarr"], ids=["store", "dict", "url"]
+)
 def test_memory(store: Any) -> None:
     plain(store)
     data = xr.open_zarr(store, chunks={})
