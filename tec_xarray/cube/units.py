@@ -365,7 +365,12 @@ def _point_out_fill(cube: xr.DataArray, nodata: Any, *, read: bool) -> None:
         samples = cube.values[..., ::step, ::step].ravel()
     elif read:
         try:
-            windows = [w.values.ravel() for w in _windows(cube[cube.shape[0] // 2])]
+            # In this process: whether workers of a cluster can do it has not been asked yet, and
+            # those that cannot import what it takes would never answer.
+            windows = [
+                window.compute(scheduler="threads").values.ravel()
+                for window in _windows(cube[cube.shape[0] // 2])
+            ]
         except Exception:  # noqa: BLE001  a source that fails now is tried again, and told, later
             return
         samples = np.concatenate(windows)
