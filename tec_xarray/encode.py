@@ -23,6 +23,7 @@ from tec_xarray.cube.chunking import Shape, grid_of
 from tec_xarray.cube.crs import with_geo
 from tec_xarray.cube.layout import Bands, as_dataset, cube_of, to_cube
 from tec_xarray.cube.units import infer_units
+from tec_xarray.encoding.auxiliary import check_indexes
 from tec_xarray.encoding.mark import mark
 from tec_xarray.encoding.second_loss import check_fresh, drop_codec, is_compressed
 from tec_xarray.execution.scheduler import How
@@ -175,6 +176,7 @@ def compress(
     _check_embed(embed_weights, store, region)
     target = _target(store, group, storage_options, (zarr_format, mode, consolidated), region)
     source = with_flat_attrs(as_dataset(data))
+    check_indexes(source)
     cubes = to_cube(source, bands=bands, sensor=sensor, variable=variable, name=name)
     cubes = with_geo(cubes)
     cube = cube_of(cubes)

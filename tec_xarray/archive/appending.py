@@ -25,13 +25,11 @@ from tec_xarray.execution.block import make_tail, tail_of
 from tec_xarray.execution.cluster import check_reach
 from tec_xarray.execution.scheduler import How
 from tec_xarray.store.codec_metadata import AnyArray
-from tec_xarray.store.journal import Journal
-from tec_xarray.store.lease import WAIT, Lease, writing
+from tec_xarray.store.journal import Journal, has_journal
+from tec_xarray.store.lease import WAIT, Lease, wait_for_writer, writing
 from tec_xarray.store.location import StoreLocation, is_transaction
 from tec_xarray.store.objects import block_shape
 from tec_xarray.store.overlap import check_apart
-
-_UNITS = {"seconds": "s", "microseconds": "us", "milliseconds": "ms", "nanoseconds": "ns"}
 
 
 def append(
@@ -77,6 +75,10 @@ def append(
     how = How(retries, resources, progress, wait, break_lease)
     place = StoreLocation.of(store, group, storage_options)
     check_reach(place.store)
+    if not has_journal(place):
+        wait_for_writer(place, how.patience)
+        if not has_journal(place):
+            raise _without_journal(place)
     check_there(place, how.patience)
     with writing(place, "append", how.patience) as lease:
         append_held(data, place, how, settings, lease)
@@ -130,6 +132,24 @@ def append_held(
     journal.note(append=None, appendable=True)
 
 
+def _without_journal(place: StoreLocation) -> InvalidInput:
+    """Return the error for what a plain ``to_zarr`` wrote: xarray itself can add to that."""
+    from tec_xarray.archive.verification import without_journal
+
+    array = without_journal(place).array
+    dates, room = array.shape[0], block_shape(array)[0]
+    whole = "" if dates % room else f", and {dates} dates fill them: more can follow"
+    return InvalidInput(
+        f"{place.label} has no journal: a plain to_zarr wrote it",
+        allowed=f"an archive that compress(store=...) wrote. This one has blocks of {room} dates"
+        + (whole or f", the last with {dates % room}: adding to it would code these twice"),
+        fix="write it anew with compress(store=..., appendable=True)"
+        if dates % room
+        else "ds.tec.compress(...), with the settings of the first dates, .to_zarr(store, "
+        "append_dim='time')",
+    )
+
+
 def _labels(cube: xr.DataArray) -> list[str]:
     """Return dates as JSON can hold them."""
     time = cube.dims[0]
@@ -166,20 +186,6 @@ def _check_new(cube: xr.DataArray, archive: Archive, first: int) -> None:
             f"date {new[0]}, before the last one of {label}",
             allowed=f"dates after {there.max()}",
             fix="an archive grows at its end: write older dates to another one",
-        )
-
-
-def _check_units(new: Any, array: AnyArray) -> None:
-    """Refuse times that would be rounded: units are fixed when an archive is made."""
-    if new is None:
-        return
-    unit = str(array.attrs.get("units", "")).partition(" ")[0]
-    code = _UNITS.get(unit)
-    if code is None or (new != new.astype(f"datetime64[{code}]")).any():
-        raise InvalidInput(
-            f"times that cannot be stored exactly in {unit or 'the units there'}",
-            allowed=f"times in whole {unit}, as the archive was made",
-            fix="round them: ds.assign_coords(time=ds.time.dt.round('s'))",
         )
 
 
@@ -241,7 +247,6 @@ def _beside_dates(marked: xr.Dataset, archive: Archive) -> dict[str, Any]:
     for name, variable in marked.variables.items():
         if time in variable.dims and name != archive.variable:
             array = archive.place.array(str(name))
-            _check_units(variable.values if variable.dtype.kind == "M" else None, array)
             values = stored_values(variable, str(name), array)
             if name not in archive.notes["beside"]:
                 found[str(name)] = np.asarray(values)

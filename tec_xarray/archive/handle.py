@@ -81,7 +81,7 @@ class Archive:
         """An append that was begun and not finished."""
         return self.notes.get("append")
 
-    def dataset(self) -> xr.Dataset:
+    def dataset(self, *, mask_and_scale: bool = True) -> xr.Dataset:
         """Open it with xarray, as readers do.
 
         Raises
@@ -92,7 +92,7 @@ class Archive:
         """
         place = self.place
         try:
-            found = open_store(place)
+            found = open_store(place, mask_and_scale=mask_and_scale)
         except DAMAGED as error:
             if self.pending and isinstance(error, ValueError):
                 raise interrupted(self) from error
@@ -105,6 +105,16 @@ class Archive:
         if nameless:
             raise damaged_metadata(place.label, ValueError(f"axes without names of {nameless}"))
         return found
+
+    def stored(self) -> xr.Dataset:
+        """Open it as it is stored: attributes that scale or mask values change none of them.
+
+        Raises
+        ------
+        InvalidInput
+            As `dataset`.
+        """
+        return self.dataset(mask_and_scale=False)
 
     def jobs(
         self, dates: int, new: int, *, lossless_tail: bool, tail: str | None, lease: str = ""

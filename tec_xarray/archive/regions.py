@@ -13,6 +13,7 @@ import zarr
 from tec_numcodecs.arguments import as_number, shown
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.archive.handle import Archive, interrupted
+from tec_xarray.archive.matching import check_region
 from tec_xarray.archive.template import stored_values
 from tec_xarray.archive.to_zarr import settings
 from tec_xarray.archive.writing import finish, go
@@ -25,6 +26,7 @@ from tec_xarray.store.lease import Lease, writing
 from tec_xarray.store.location import StoreLocation, WriteTarget
 from tec_xarray.store.objects import block_shape
 from tec_xarray.store.overlap import check_apart
+from tec_xarray.store.reading import open_store
 
 
 def write_region(
@@ -51,6 +53,7 @@ def _write_region(
         raise InvalidInput(f"{name!r} in {place.label} is a group", allowed="an array")
     _check_region(cube, array, region)
     _check_same(marked, array, place)
+    check_region(marked, open_store(place, mask_and_scale=False), region, place.label)
     # What lies outside of the region (coordinates along other dimensions) stays as it is.
     outside = [n for n, v in marked.variables.items() if not set(v.dims) & set(region)]
     part = marked.drop_vars(outside).drop_encoding()

@@ -12,7 +12,7 @@ import zarr.storage
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.archive.appending import append_held
 from tec_xarray.archive.handle import Archive, check_there
-from tec_xarray.archive.matching import mark_like
+from tec_xarray.archive.matching import check_dates, mark_like
 from tec_xarray.archive.writing import bring_weights, finish, go
 from tec_xarray.cube.layout import cube_of
 from tec_xarray.execution.cluster import check_reach
@@ -88,7 +88,7 @@ def _resume(
     place = archive.place
     marked = mark_like(data, archive, settings)
     check_apart(marked, place)
-    _check_dates(cube_of(marked), cube_of(archive.dataset()), place)
+    check_dates(cube_of(marked), cube_of(archive.stored()), place.label)
     journal = Journal(place, mode="r+")
     states = journal.states()
     jobs = archive.jobs(
@@ -124,19 +124,6 @@ def begun(place: StoreLocation) -> str:
     if (ours or not (members or group.attrs)) and not any(a.nchunks_initialized for a in cubes):
         return "template"
     return "archive"
-
-
-def _check_dates(cube: xr.DataArray, there: xr.DataArray, place: StoreLocation) -> None:
-    time = cube.dims[0]
-    same = cube.shape[0] == there.shape[0]
-    if same and time in cube.coords and time in there.coords:
-        same = bool((cube[time].values == there[time].values).all())
-    if not same:
-        raise InvalidInput(
-            f"{cube.shape[0]} dates that are not those of {place.label}",
-            allowed=f"its {there.shape[0]} dates",
-            fix="pass the data from which it was begun; to add dates, use tec_xarray.append",
-        )
 
 
 def _remove_partial_files(place: StoreLocation, archive: Archive) -> None:

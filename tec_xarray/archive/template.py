@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import zarr
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.archive.to_zarr import write
 from tec_xarray.cube.layout import cube_of
+from tec_xarray.encoding.exact_values import encode_like, storable
 from tec_xarray.store.codec_metadata import AnyArray
 from tec_xarray.store.location import StoreLocation, WriteTarget
 
@@ -30,7 +30,7 @@ def beside(marked: xr.Dataset) -> list[str]:
     for name, variable in marked.variables.items():
         lazy = variable.chunks is not None
         shape = (variable.dims == (t, y, x)) or (variable.dims == (y, x) and lazy)
-        if name != cube.name and shape and variable.dtype.kind in "iufb":
+        if name != cube.name and shape and variable.dtype.kind in "iufbmM":
             found.append(str(name))
     return found
 
@@ -65,6 +65,9 @@ def stored_values(variable: xr.Variable, name: str, array: AnyArray) -> Any:
     InvalidInput
         The variable is packed in another way than the array.
     """
+    variable = storable(variable, name)
+    if variable.dtype.kind in "mMOU" and variable.chunks is None:
+        return encode_like(variable, name, units_of(array), np.dtype(array.dtype))
     variable = variable.copy(deep=False)
     keys = ["scale_factor", "add_offset"]
     if variable.dtype.kind in "mM":
@@ -87,6 +90,23 @@ def stored_values(variable: xr.Variable, name: str, array: AnyArray) -> Any:
     return np.asarray(encoded.values).astype(array.dtype)
 
 
+def units_of(array: AnyArray) -> dict[str, Any]:
+    """Return the attributes that say what stored times mean; bounds have those of their parent."""
+    attrs: dict[str, Any] = dict(array.attrs)
+    if "units" in attrs or array.dtype.kind not in "if":
+        return attrs
+    path = array.store_path.path.rpartition("/")
+    group = zarr.open_group(array.store_path.store, path=path[0], mode="r", use_consolidated=False)
+    dims: Any = getattr(array.metadata, "dimension_names", None)
+    dims = dims or attrs.get("_ARRAY_DIMENSIONS") or ()
+    for dim in dims:
+        parent: Any = group.get(str(dim))
+        if parent is not None and parent.attrs.get("bounds") == path[2]:
+            keys = ("units", "calendar")
+            return attrs | {key: parent.attrs[key] for key in keys if key in parent.attrs}
+    return attrs
+
+
 def reconsolidate(place: StoreLocation) -> None:
     """Renew consolidated metadata wherever there are some: readers see all changes at once."""
     import warnings
@@ -102,70 +122,6 @@ def reconsolidate(place: StoreLocation) -> None:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Consolidated metadata is currently")
                 zarr.consolidate_metadata(group.store, path=group.path)
-
-
-def check_like(marked: xr.Dataset, stored: xr.Dataset, codec: Mapping[str, Any], label: str,
-               found: Mapping[str, Any]) -> None:  # fmt: skip
-    """Refuse data that do not belong into an archive: settings, pixels, CRS, what stands beside.
-
-    Parameters
-    ----------
-    marked, stored : xarray.Dataset
-        What is to be written, and the archive as it is.
-    codec, found : dict
-        The codec's configuration in the archive, and the one that the data would get.
-    label : str
-        What to call the archive.
-
-    Raises
-    ------
-    InvalidInput
-        They differ.
-    """
-    keys = sorted(k for k in {*codec, *found} if codec.get(k) != found.get(k))
-    if keys:
-        raise InvalidInput(
-            "other settings: " + ", ".join(f"{k} = {found.get(k)!r}" for k in keys),
-            allowed=", ".join(f"{k} = {codec.get(k)!r}" for k in keys) + f", as in {label}",
-            fix="leave settings out, they are taken from the store; to use others, write another "
-            "store",
-        )
-    cube, there = cube_of(marked), cube_of(stored)
-    if cube.dims != there.dims or cube.dtype != there.dtype or cube.shape[1:] != there.shape[1:]:
-        raise InvalidInput(
-            f"{cube.dtype} with {dict(cube.sizes)}",
-            allowed=f"{there.dtype} with {dict(there.sizes)}, but for the dates, as in {label}",
-        )
-    for dim in cube.dims[2:]:
-        known = dim in cube.coords and dim in there.coords
-        if known and not (cube[dim].values == there[dim].values).all():
-            raise InvalidInput(
-                f"other {dim} coordinates than those of {label}",
-                allowed="the same pixels",
-                fix="load the data on the same grid: same CRS, resolution and bounding box",
-            )
-    ours, theirs = _crs(marked), _crs(stored)
-    if ours and theirs and ours != theirs:
-        raise InvalidInput(f"another CRS than that of {label}", allowed=theirs[:60])
-    time = str(cube.dims[0])
-    missing = {str(n) for n, v in stored.variables.items() if time in v.dims} - set(
-        map(str, marked.variables)
-    )
-    extra = {str(n) for n, v in marked.variables.items() if time in v.dims} - set(
-        map(str, stored.variables)
-    )
-    if missing or extra:
-        names = sorted(missing | extra)
-        raise InvalidInput(
-            f"{', '.join(names)}: in {'the store' if missing else 'the data'} only",
-            allowed="the same variables",
-            fix="drop what is too much with ds.drop_vars(...), or add what is missing",
-        )
-
-
-def _crs(data: xr.Dataset) -> str | None:
-    found = [v.attrs["crs_wkt"] for v in data.variables.values() if "crs_wkt" in v.attrs]
-    return str(found[0]) if found else None
 
 
 def _nothing(array: xr.DataArray, chunks: tuple[int, ...]) -> xr.DataArray:

@@ -127,6 +127,9 @@ def settings() -> Iterator[None]:
     batch = zarr.config.set({"codec_pipeline.batch_size": get_options().batch_size})
     with batch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        # Nor that text of fixed width is not either. Text of any width has no size that Dask could
+        # count with: chunks="auto" fails on it.
+        warnings.filterwarnings("ignore", message="The data type .FixedLengthUTF32")
         # The lease of this writer, before there is a journal around it.
         warnings.filterwarnings("ignore", message=f"Object at .*{JOURNAL} is not recognized")
         yield

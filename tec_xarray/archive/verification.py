@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,15 +18,17 @@ from tec_numcodecs.errors import InvalidInput, TecError
 from tec_numcodecs.options import reading_as_stored
 from tec_xarray.archive.handle import Archive
 from tec_xarray.archive.matching import mark_like
+from tec_xarray.archive.template import stored_values
 from tec_xarray.archive.writing import work_of
 from tec_xarray.cube.layout import cube_of
+from tec_xarray.encoding.exact_values import equal
 from tec_xarray.execution.block import Job, measure
 from tec_xarray.execution.progress import Meter
 from tec_xarray.execution.scheduler import How, Work, run
 from tec_xarray.store import embedded_weights
-from tec_xarray.store.codec_metadata import configuration
-from tec_xarray.store.journal import Done, Result, has_journal
-from tec_xarray.store.location import StoreLocation
+from tec_xarray.store.codec_metadata import AnyArray, configuration
+from tec_xarray.store.journal import JOURNAL, Done, Result, has_journal
+from tec_xarray.store.location import DAMAGED, StoreLocation, member
 from tec_xarray.store.objects import (
     Index,
     block_key,
@@ -166,6 +169,7 @@ def verify(
     found.sort(key=lambda result: result.index)
     problems += [(f"block {r.index}", text) for r in found for text in r.problems]
     problems += _beside(place, archive)
+    problems += [] if marked is None else _unlike(archive, marked)
     problems += embedded_weights.damaged(place)
     return Verification(
         store=place.label,
@@ -279,24 +283,106 @@ def _notes(archive: Archive) -> Iterator[tuple[str, str]]:
 
 
 def _beside(place: StoreLocation, archive: Archive) -> list[tuple[str, str]]:
-    """Read every other variable, whose compressor checks what it reads."""
+    """Read every other variable, whose compressor checks what it reads, and compare shapes."""
     problems = []
-    for name, array in place.open().arrays():
-        if name == archive.variable:
-            continue
-        steps = array.chunks
+    names, complete = _names(place, archive)
+    if not complete:
+        text = "could not look: the store lists nothing, and no consolidated metadata name it all"
+        problems.append(("variables", text))
+    sizes = _sizes(archive.array)
+    for name in names:
         try:
-            for start in np.ndindex(*(-(-n // s) for n, s in zip(array.shape, steps, strict=True))):
-                region = tuple(slice(i * s, (i + 1) * s) for i, s in zip(start, steps, strict=True))
-                _ = array[region]
-        except (ValueError, RuntimeError) as error:
-            problems.append((name, f"cannot be read: {error}"))
+            array = member(place.open(), name)
+            if array is None:
+                problems.append((name, "gone: there are no metadata of it"))
+            elif isinstance(array, zarr.Array):
+                problems += [(name, text) for text in _read_all(array, sizes)]
+        except OSError as error:
+            problems.append((name, f"could not look: {error}"))
+        except (*DAMAGED, RuntimeError, TecError) as error:
+            problems.append((name, f"damaged: it cannot be read: {error}"))
     return problems
+
+
+def _names(place: StoreLocation, archive: Archive) -> tuple[list[str], bool]:
+    """Name what is beside the cube; False if nothing says whether that is all.
+
+    A static web server lists nothing, and says so by an empty list: the cube must be in it.
+    """
+    noted = {str(name) for name in archive.notes.get("beside", [])}
+    listed: set[str] = set()
+    with contextlib.suppress(*DAMAGED, OSError, NotImplementedError):
+        listed = set(place.open().array_keys())
+    with contextlib.suppress(*DAMAGED, OSError):
+        known = _consolidated(place).metadata.consolidated_metadata
+        if known is not None:
+            noted |= {key for key in known.metadata if "/" not in key and key != JOURNAL}
+    complete = archive.variable in noted | listed
+    return sorted((noted | listed) - {archive.variable}), complete
+
+
+def _consolidated(place: StoreLocation) -> zarr.Group:
+    """Open the group with whatever consolidated metadata say is in it."""
+    return zarr.open_group(
+        place.store, path=place.path(), mode="r", storage_options=place.storage_options
+    )
+
+
+def _sizes(array: AnyArray) -> dict[str, int]:
+    """Return the size of each dimension of the cube."""
+    return dict(zip(_dims(array), array.shape, strict=False))
+
+
+def _dims(array: AnyArray) -> list[str]:
+    names: Any = getattr(array.metadata, "dimension_names", None)
+    names = names or array.attrs.get("_ARRAY_DIMENSIONS") or ()
+    return [str(name) for name in names]
+
+
+def _read_all(array: AnyArray, sizes: Mapping[str, int]) -> Iterator[str]:
+    """Read an array chunk by chunk; nothing is kept."""
+    for dim, size in zip(_dims(array), array.shape, strict=False):
+        if sizes.get(dim, size) != size:
+            yield f"damaged: {size} values along {dim}, where the cube has {sizes[dim]}"
+    steps = array.chunks
+    for start in np.ndindex(*(-(-n // s) for n, s in zip(array.shape, steps, strict=True))):
+        _ = array[tuple(slice(i * s, (i + 1) * s) for i, s in zip(start, steps, strict=True))]
+
+
+def _unlike(archive: Archive, marked: xr.Dataset) -> Iterator[tuple[str, str]]:
+    """Compare what is not compared block by block: coordinates, and whatever else is there."""
+    group, places = archive.place.open(), cube_of(marked).dims[2:]
+    for key, variable in marked.variables.items():
+        name = str(key)
+        if name == archive.variable or name in archive.notes["beside"]:
+            continue
+        if name in places or {"crs_wkt", "spatial_ref"} & set(variable.attrs):
+            continue  # compared by meaning, with a tolerance: see check_place
+        try:
+            array = member(group, name)
+            if not isinstance(array, zarr.Array):
+                yield name, "gone: the original has it, the archive has not"
+            elif not equal(stored_values(variable, name, array), array[...]):
+                yield name, "differs from the original"
+        except OSError as error:
+            yield name, f"could not look: {error}"
+        except (*DAMAGED, RuntimeError, TecError) as error:
+            yield name, f"cannot be compared: {error}"
 
 
 def without_journal(place: StoreLocation) -> Archive:
     """Find the one compressed cube of a group that has no journal."""
-    found = [(name, array) for name, array in place.open().arrays() if configuration(array)]
+    group = place.open()
+    arrays = list(group.arrays())
+    if not arrays:  # it may be a store that cannot be listed
+        arrays = list(_consolidated(place).arrays())
+    if not arrays:
+        raise InvalidInput(
+            f"nothing to be seen in {place.label}",
+            allowed="a store that can be listed, or one with a journal or consolidated metadata",
+            fix="zarr.consolidate_metadata(store), where it can be written",
+        )
+    found = [(name, array) for name, array in arrays if configuration(array)]
     if len(found) != 1:
         raise InvalidInput(
             f"{len(found)} compressed cubes in {place.label}",

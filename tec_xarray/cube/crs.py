@@ -162,3 +162,28 @@ def _code_of(references: Sequence[xr.Variable]) -> dict[str, str]:
         return {}
     code = crs.to_epsg()
     return {"proj:code": f"EPSG:{code}"} if code else {"proj:wkt2": crs.to_wkt()}
+
+
+def crs_of(data: xr.Dataset) -> CRS | None:
+    """Return the CRS that a dataset states in a grid mapping, by whichever attribute; None: none.
+
+    Raises
+    ------
+    InvalidInput
+        It states something that is no CRS.
+    """
+    for variable in data.variables.values():
+        for key in ("crs_wkt", "spatial_ref"):
+            if isinstance(variable.attrs.get(key), str):
+                return _crs(variable.attrs[key], key)
+    return None
+
+
+def same_crs(a: CRS | None, b: CRS | None) -> bool:
+    """Tell whether two CRS mean the same, however they are written; one not stated is no other."""
+    if a is None or b is None or a == b:
+        return True
+    codes = a.to_epsg(), b.to_epsg()
+    if None not in codes:
+        return codes[0] == codes[1]
+    return bool(a.proj.equals(b.proj, ignore_axis_order=True))

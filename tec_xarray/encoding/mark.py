@@ -15,7 +15,7 @@ from tec_xarray.cube.bands import find_axes
 from tec_xarray.cube.chunking import Grid
 from tec_xarray.cube.layout import cube_of
 from tec_xarray.cube.units import DN_PER_REFLECTANCE, DNScaling, plain_attrs
-from tec_xarray.encoding.auxiliary import align_chunks, auxiliary_encoding
+from tec_xarray.encoding.auxiliary import mark_auxiliary
 from tec_xarray.encoding.provenance import with_provenance
 from tec_xarray.store.codec_metadata import CODEC
 
@@ -53,18 +53,7 @@ def mark(
         cube = cube.chunk(dict(zip(cube.dims, grid.block, strict=True)))
     marked[str(cube.name)] = cube
     marked[str(cube.name)].attrs = _attributes(cube, meaning, cf=cf)
-    time = find_axes(cube).time
-    for name, variable in marked.variables.items():
-        if name != cube.name:
-            settings = auxiliary_encoding(variable, time)
-            if zarr_format == 2 and variable.dtype.kind == "U" and time not in variable.dims:
-                del settings["dtype"]  # fixed-width: xarray cannot write it again otherwise
-            mapping = settings.pop("grid_mapping", None)
-            array = align_chunks(marked[name], settings.get("chunks"))
-            # In one encoding only, it would still make xarray demote spatial_ref to a variable.
-            own = {} if mapping is None else {"grid_mapping": mapping}
-            marked[name] = array.assign_attrs(own)
-            marked[name].encoding = settings
+    marked = mark_auxiliary(marked, str(cube.name), find_axes(cube).time)
     # Opened with default settings, spatial_ref is a variable, and rioxarray does not look there.
     mappings = {v.attrs.get("grid_mapping") for v in marked.variables.values()}
     marked = marked.set_coords([name for name in marked.data_vars if name in mappings])

@@ -11,7 +11,7 @@ import zarr
 
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.store.codec_metadata import configuration
-from tec_xarray.store.journal import JOURNAL, STATE
+from tec_xarray.store.journal import JOURNAL, STATE, Journal, has_journal
 from tec_xarray.store.location import StoreLocation, label_of
 
 
@@ -59,6 +59,8 @@ def find_stored(
     """
     root, array = find_array(data, cube, store=store, group=group, storage_options=storage_options)
     own, other = bytes_of(root, array)
+    if own <= 0:  # a static web server lists nothing: the journal knows what blocks take
+        own, other = _journal_bytes(root), 0
     return Stored(
         bytes=own,
         other_bytes=other,
@@ -103,6 +105,24 @@ def find_array(
             fix="report on the whole cube, or compress the part to a store of its own",
         )
     return root, array
+
+
+def _journal_bytes(root: zarr.Group) -> int:
+    """Return the size of all blocks that are written down.
+
+    Raises
+    ------
+    InvalidInput
+        There is no journal: nobody can tell.
+    """
+    location = StoreLocation(root.store, root.path or None)
+    if not has_journal(location):
+        raise InvalidInput(
+            f"the size of what is in {label_of(root.store)} cannot be found out",
+            allowed="a store that can be listed, or an archive with a journal",
+            fix="copy the store to a disk, and open it there",
+        )
+    return sum(done.stored_bytes for done in Journal(location).all())
 
 
 def bytes_of(group: zarr.Group, array: zarr.Array[Any]) -> tuple[int, int]:

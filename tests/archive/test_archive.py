@@ -251,7 +251,7 @@ def test_dates_arrive_in_ones_and_twos(tmp_path: Path) -> None:
 def test_append_refuses(archive: MemoryStore) -> None:
     new = series(3, first=7)
     sooner = new.time.values.copy()
-    sooner[:] += np.timedelta64(250, "ms")
+    sooner[:] += np.timedelta64(250, "ns")
     odd: list[tuple[str, xr.Dataset]] = [
         ("has already", series(3, first=6)),
         ("do not rise", new.isel(time=[0, 2, 1])),
