@@ -133,20 +133,18 @@ def append_held(
 
 
 def _without_journal(place: StoreLocation) -> InvalidInput:
-    """Return the error for what a plain ``to_zarr`` wrote: xarray itself can add to that."""
+    """Return the error for what a plain ``to_zarr`` wrote: nothing says what its blocks lost."""
     from tec_xarray.archive.verification import without_journal
 
-    array = without_journal(place).array
-    dates, room = array.shape[0], block_shape(array)[0]
-    whole = "" if dates % room else f", and {dates} dates fill them: more can follow"
+    archive = without_journal(place)
+    dates, room = archive.array.shape[0], block_shape(archive.array)[0]
+    fix = "write it once more from the originals: compress(..., store=..., appendable=True)"
+    if archive.codec["max_error"] == 0 and dates % room == 0:
+        fix += "; or, as it is lossless: ds.tec.compress(...).to_zarr(store, append_dim='time')"
     return InvalidInput(
         f"{place.label} has no journal: a plain to_zarr wrote it",
-        allowed=f"an archive that compress(store=...) wrote. This one has blocks of {room} dates"
-        + (whole or f", the last with {dates % room}: adding to it would code these twice"),
-        fix="write it anew with compress(store=..., appendable=True)"
-        if dates % room
-        else "ds.tec.compress(...), with the settings of the first dates, .to_zarr(store, "
-        "append_dim='time')",
+        allowed="an archive that compress(store=...) or `tec compress` wrote",
+        fix=fix,
     )
 
 

@@ -64,8 +64,9 @@ def _with_mapping(data: xr.Dataset, reference: str) -> xr.Dataset:
     """Let every image without a grid mapping name the one variable with a CRS."""
     result = data.copy(deep=False)
     for name, array in data.data_vars.items():
+        result[name].attrs = _plain(array.attrs)
         if _is_image(array) and "grid_mapping" not in {*array.attrs, *array.encoding}:
-            result[name].attrs = {**_plain(array.attrs), "grid_mapping": reference}
+            result[name].attrs["grid_mapping"] = reference
     return result
 
 

@@ -123,7 +123,7 @@ def test_the_accessor_only_forwards() -> None:
 
 def test_time_has_fixed_units_and_one_chunk() -> None:
     encoding = scene().tec.compress()["time"].encoding
-    assert encoding["units"] == "seconds since 1970-01-01"
+    assert encoding["units"] == "microseconds since 1970-01-01"
     assert encoding["calendar"] == "proleptic_gregorian"
     assert encoding["dtype"] == "int64"
     assert encoding["chunks"] == (1024,)
@@ -245,7 +245,7 @@ def test_meaning(dataset: xr.Dataset, settings: dict[str, Any], expected: tuple[
         (with_values(0.12, "f4"), {"units": "dn"}, "look like reflectance"),
         (scene_with_fill(), {}, "nodata=-9999"),
         (scene_with_fill().chunk(), {}, "nodata=-9999"),
-        (with_values(1200, "u2").assign_attrs(odd=object()), {}, "something beside"),
+        (with_values(1200, "u2").assign_attrs(odd=object()), {}, "attribute .odd."),
         (with_values(1200, "u2"), {"storage_options": {"anon": True}}, "storage_options"),
         (with_values(1200, "u2"), {"store": 5}, "int"),
         (with_values(10.0, "f4"), {}, "neither plainly"),

@@ -159,7 +159,7 @@ def test_what_no_store_gives_back_is_refused_by_name(kind: str, tmp_path: Path) 
     assert not (tmp_path / "a.zarr").exists()
 
 
-@pytest.mark.parametrize("value", [dt.timedelta(1), {1: "a"}, {"a": [b"b"]}, 1j])
+@pytest.mark.parametrize("value", [dt.timedelta(1), {"a": [b"b"]}, 1j])
 def test_an_attribute_that_json_has_not_is_refused_by_name(value: Any, tmp_path: Path) -> None:
     data = cube(np.array(["2024-05-01"], "datetime64[ns]"))
     data.time.attrs["made_on"] = value
