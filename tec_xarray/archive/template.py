@@ -121,6 +121,7 @@ def reconsolidate(place: StoreLocation) -> None:
         if group.metadata.consolidated_metadata is not None:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Consolidated metadata is currently")
+                warnings.filterwarnings("ignore", message="The data type .FixedLengthUTF32")
                 zarr.consolidate_metadata(group.store, path=group.path)
 
 
