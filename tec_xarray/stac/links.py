@@ -165,9 +165,12 @@ def allowed_local(allow: object) -> bool | None:
     return None if allow is None else switch("allow_local", allow)
 
 
+_LONGEST_HOST = 253  # characters, in the domain name system
+
+
 def _declared(name: str) -> str:
     parts = _split(name if "://" in name else f"//{name}")
-    if not parts.hostname or parts.path.strip("/"):
+    if not parts.hostname or parts.path.strip("/") or len(name) > _LONGEST_HOST:
         raise InvalidInput(
             f"allow_hosts with {shown(name)}", allowed="names of hosts", fix="for example 'a.org'"
         )

@@ -196,7 +196,7 @@ CALLS = {
          "query": NONE | {"dict"}, "bands": NONE, "sensor": NONE, "resolution": NONE | NUMBER,
          "crs": NONE, "groupby": set(), "harmonize": set(), "resampling": set(), "sign": NONE,
          "chunks": NONE | {"dict"}, "max_items": NONE | WHOLE | {"huge", "unprintable"},
-         "on_bad_item": set(), "timeout": NUMBER, "attempts": WHOLE, "allow_hosts": NONE,
+         "on_bad_item": set(), "timeout": NUMBER, "attempts": WHOLE, "allow_hosts": NONE | {"list"},
          "allow_local": NONE | SWITCH},
     ),
 }  # fmt: skip
