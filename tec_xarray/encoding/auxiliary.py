@@ -27,7 +27,7 @@ _PACKING = ("dtype", "scale_factor", "add_offset", "_FillValue", "missing_value"
 _TEXT_ROOM = 32  # characters: text along time is as wide as a multiple of this, later ones may be
 
 
-def mark_auxiliary(marked: xr.Dataset, cube: str, time: str | None) -> xr.Dataset:
+def mark_auxiliary(marked: xr.Dataset, cube: str, time: str | None, zarr_format: int) -> xr.Dataset:
     """Make every variable but the cube one that a store gives back as it is.
 
     Parameters
@@ -39,6 +39,8 @@ def mark_auxiliary(marked: xr.Dataset, cube: str, time: str | None) -> xr.Datase
         The name of the cube, which is left alone.
     time : str or None
         The dimension along which an archive grows.
+
+    zarr_format : int
 
     Raises
     ------
@@ -52,7 +54,9 @@ def mark_auxiliary(marked: xr.Dataset, cube: str, time: str | None) -> xr.Datase
         after = storable(before, str(name))
         if after.dtype.kind == "U":
             after = _with_room(after, time)
-            if name in marked.dims:  # an index needs no chunks: text of any length, as is usual
+            # An index needs no chunks: text of any length, as is usual. (Of format 2, xarray could
+            # not write again what it has read.)
+            if name in marked.dims and zarr_format == 3:
                 after = after.astype(object)
         if after is not before:
             kind = "assign_coords" if name in marked.coords else "assign"

@@ -53,7 +53,7 @@ def mark(
         cube = cube.chunk(dict(zip(cube.dims, grid.block, strict=True)))
     marked[str(cube.name)] = cube
     marked[str(cube.name)].attrs = _attributes(cube, meaning, cf=cf)
-    marked = mark_auxiliary(marked, str(cube.name), find_axes(cube).time)
+    marked = mark_auxiliary(marked, str(cube.name), find_axes(cube).time, zarr_format)
     # Opened with default settings, spatial_ref is a variable, and rioxarray does not look there.
     mappings = {v.attrs.get("grid_mapping") for v in marked.variables.values()}
     marked = marked.set_coords([name for name in marked.data_vars if name in mappings])
