@@ -374,6 +374,8 @@ def _point_out_fill(cube: xr.DataArray, nodata: Any, *, read: bool) -> None:
         except Exception:  # noqa: BLE001  a source that fails now is tried again, and told, later
             return
         samples = np.concatenate(windows)
+        if samples.dtype.kind not in "iu":
+            return  # a graph whose blocks are not of the dtype that it states
     else:
         return
     found = _unstated_fill(samples if nodata is None else samples[samples != nodata])

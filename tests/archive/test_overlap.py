@@ -87,7 +87,6 @@ def beside(path: Path) -> xr.Dataset:
 
 WAYS: dict[str, Callable[[Path], xr.Dataset]] = {
     "path": lambda p: xr.open_zarr(p, chunks={}),
-    "without dask": lambda p: xr.open_zarr(p, chunks=None),
     "link": lambda p: xr.open_zarr(linked(p), chunks={}),
     "chunks that are links": lambda p: xr.open_zarr(of_links(p), chunks={}),
     "file URL": lambda p: xr.open_zarr(f"file://{p}", chunks={}),
@@ -118,6 +117,14 @@ def test_a_target_from_which_is_read_is_refused_and_whole(way: str, tmp_path: Pa
         data.tec.compress(**SMALL, store=path, mode="w")
     assert sorted(p.relative_to(path) for p in path.rglob("*")) == before
     assert (xr.open_zarr(path).B04 == series(2, (32, 32)).B04).all()
+
+
+def test_input_without_dask_is_read_before_the_target_is_emptied(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    plain(path)
+    xr.open_zarr(path, chunks=None).tec.compress(**SMALL, store=path, mode="w")
+    found = xr.open_zarr(path).tec.to_bands().B04.astype(int)
+    assert abs(found - series(2, (32, 32)).B04.astype(int)).max() < 500
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
