@@ -6,6 +6,7 @@ for one by its name. A new model is a module and a row, a new family of weights 
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -26,6 +27,13 @@ class RateScale(Protocol):
 
     def lam_of(self, rate_index: int) -> float:
         """Undo `rate_index_of`."""
+
+
+@functools.cache
+def _scale(module: str) -> RateScale:
+    """Import a `RateScale`, once: chunks are coded while the interpreter ends, too."""
+    scale: RateScale = importlib.import_module(module)
+    return scale
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,7 @@ class Family:
         """Return how rates map to rate indices; None if the weights have one rate each."""
         if self.rates is None:
             return None
-        scale: RateScale = importlib.import_module(self.rates)
-        return scale
+        return _scale(self.rates)
 
     def owns(self, metadata: Collection[str], tensors: Iterable[str]) -> bool:
         """Tell whether a file with such metadata and tensors is of this family."""
