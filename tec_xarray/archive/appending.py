@@ -17,7 +17,7 @@ from zarr.core.sync import sync
 
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.archive.handle import Archive, check_there, interrupted
-from tec_xarray.archive.matching import mark_like
+from tec_xarray.archive.marking import mark_like
 from tec_xarray.archive.template import stored_values
 from tec_xarray.archive.writing import finish, go
 from tec_xarray.cube.layout import cube_of

@@ -12,7 +12,8 @@ import zarr.storage
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.archive.appending import append_held
 from tec_xarray.archive.handle import Archive, check_there
-from tec_xarray.archive.matching import check_dates, mark_like
+from tec_xarray.archive.marking import mark_like
+from tec_xarray.archive.matching import check_dates
 from tec_xarray.archive.writing import bring_weights, finish, go
 from tec_xarray.cube.layout import cube_of
 from tec_xarray.execution.cluster import check_reach

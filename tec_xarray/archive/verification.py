@@ -17,7 +17,7 @@ from tec_numcodecs.chunk import decoding
 from tec_numcodecs.errors import InvalidInput, TecError
 from tec_numcodecs.options import reading_as_stored
 from tec_xarray.archive.handle import Archive
-from tec_xarray.archive.matching import mark_like
+from tec_xarray.archive.marking import mark_like
 from tec_xarray.archive.template import stored_values
 from tec_xarray.archive.writing import work_of
 from tec_xarray.cube.layout import cube_of

@@ -22,7 +22,7 @@ import tec_xarray
 from archives import SETTINGS, Mortal, flaky, objects, series
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, TecError
 from tec_xarray import SourceError
-from tec_xarray.archive.matching import in_order
+from tec_xarray.archive.marking import in_order
 from tec_xarray.cli.commands import app
 from tec_xarray.execution import cluster as _cluster
 from tec_xarray.store.chunk_sizes import chunk_sizes

@@ -88,7 +88,7 @@ def test_the_codec_knows_nothing_of_xarray() -> None:
     assert wrong == []
 
 
-@pytest.mark.xfail(reason="matching.py of the archive marks data with encode.py")
+@pytest.mark.xfail(reason="marking.py of the archive marks data with encode.py")
 def test_rooms_import_only_what_stands_below_them() -> None:
     wrong = []
     for name, path in MODULES.items():
