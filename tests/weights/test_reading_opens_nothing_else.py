@@ -79,7 +79,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (outside / "terracodec-1.0").mkdir(parents=True)
     for name in ("secret.pt", "secret.safetensors", "mini", f"terracodec-1.0/{PUBLISHED.file}"):
         (outside / name).write_bytes(b"nobody may read this")
-    cube = np.full((1, 2, 16, 16), 1200, np.uint16)
+    # Noise: what a chunk without a model holds in fewer bytes is read without any weights.
+    cube = np.random.default_rng(0).integers(900, 1500, (1, 2, 64, 64)).astype(np.uint16)
     dataset = xr.Dataset(
         {"reflectance": (("time", "band", "y", "x"), cube)}, {"band": ["B02", "B03"]}
     )
