@@ -106,7 +106,7 @@ def test_names_that_are_nothing() -> None:
     assert "5, 20, 100" in tec("fetch", "tt", "--lam", 7, "--sensor", "sentinel-2-l1c", code=2)
     assert "one of them" in tec("fetch", "tt", "--lam", 5, "--all", code=2)
     assert "--model flextec" in tec("fetch", "tt", "--lr-only", code=2)
-    assert "model='fp' for sentinel-2-l2a" in tec("fetch", "vtm", code=2)
+    assert "--model fp for sentinel-2-l2a" in tec("fetch", "vtm", code=2)
 
 
 @pytest.fixture
