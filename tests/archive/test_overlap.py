@@ -181,7 +181,7 @@ def test_append_resume_region_and_copy_onto_itself(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="holds"):
         tec_xarray.copy(path, path)
     with pytest.raises(InvalidInput):
-        tec_xarray.copy(path, path / "inside.zarr")
+        tec_xarray.copy(path, path / "inside.zarr", wait=0)
     assert tec_xarray.verify(path, series(2, (32, 32))).ok
 
 
