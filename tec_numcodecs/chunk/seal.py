@@ -7,7 +7,7 @@ A codec that was made by its class is not, and stays so wherever it goes in memo
 `to_dict`, `get_config`, pickles, copies and workers of any kind. Only JSON forgets it.
 
 tec's own writers read the samples that they encode from a source that they have checked. They
-break the seal of the array that they write to with `unsealed`.
+break the seal of the array that they write to: `marked` with ``sealed=False``.
 """
 
 from __future__ import annotations
@@ -44,34 +44,6 @@ def marked(configuration: Mapping[str, Any], *, sealed: bool) -> dict[str, Any]:
 def is_sealed(configuration: Mapping[str, Any]) -> bool:
     """Tell whether a configuration came out of metadata."""
     return not isinstance(configuration.get("weights"), MadeByHand)
-
-
-def unsealed(codecs: Any, name: str) -> Any:
-    """Return codecs of an array's metadata, the one of this name made anew, wherever it is.
-
-    Parameters
-    ----------
-    codecs : list, dict or None
-        As of ``array.metadata.to_dict()``, in either format.
-    name : str
-        Of the codec.
-
-    Returns
-    -------
-    list, dict or None
-        The same object if the codec is not in it.
-    """
-    if isinstance(codecs, Mapping):
-        if codecs.get("name") == name and isinstance(codecs.get("configuration"), Mapping):
-            return {**codecs, "configuration": marked(codecs["configuration"], sealed=False)}
-        if codecs.get("id") == name:
-            return marked(codecs, sealed=False)
-        changed: Any = {key: unsealed(item, name) for key, item in codecs.items()}
-        return changed if any(changed[key] is not codecs[key] for key in codecs) else codecs
-    if isinstance(codecs, (list, tuple)):
-        items = [unsealed(item, name) for item in codecs]
-        return items if any(a is not b for a, b in zip(items, codecs, strict=True)) else codecs
-    return codecs
 
 
 def check(config: CodecConfig, *, sealed: bool) -> None:

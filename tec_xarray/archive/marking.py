@@ -13,7 +13,7 @@ from tec_xarray.archive.matching import check_like
 from tec_xarray.cube.bands import find_axes, find_source
 from tec_xarray.cube.layout import as_dataset, cube_of
 from tec_xarray.encode import compress
-from tec_xarray.store.codec_metadata import configurations
+from tec_xarray.store.codec_metadata import configuration_in
 
 if TYPE_CHECKING:
     from tec_xarray.archive.handle import Archive
@@ -42,8 +42,7 @@ def mark_like(
         shards=None if array.metadata.zarr_format == 2 else shards,
         zarr_format=array.metadata.zarr_format,
     )
-    encoding = cube_of(marked).encoding
-    found = next(configurations(encoding.get("serializer", encoding.get("compressors"))))
+    found = configuration_in(cube_of(marked).encoding)
     check_like(marked, archive.stored(), archive.codec, archive.place.label, found)
     return marked
 

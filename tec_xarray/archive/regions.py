@@ -20,7 +20,7 @@ from tec_xarray.archive.writing import finish, go
 from tec_xarray.cube.layout import cube_of
 from tec_xarray.execution.cluster import check_reach
 from tec_xarray.execution.scheduler import How
-from tec_xarray.store.codec_metadata import AnyArray, configuration, configurations
+from tec_xarray.store.codec_metadata import AnyArray, configuration, configuration_in
 from tec_xarray.store.journal import Journal, has_journal
 from tec_xarray.store.lease import Lease, writing
 from tec_xarray.store.location import StoreLocation, WriteTarget
@@ -120,8 +120,7 @@ def rewrite(
 
 def _check_region(cube: xr.DataArray, array: AnyArray, region: Mapping[str, slice]) -> None:
     """Refuse a region that cuts through a block: the rest of it would be coded a second time."""
-    block: tuple[int, ...] = array.chunks if array.shards is None else array.shards
-    dims = [str(dim) for dim in cube.dims]
+    block, dims = block_shape(array), [str(dim) for dim in cube.dims]
     unknown = [str(dim) for dim in region if dim not in dims]
     if unknown:
         raise InvalidInput(f"region along {', '.join(unknown)}", allowed=", ".join(dims))
@@ -158,9 +157,7 @@ def _is_plain(part: Any) -> bool:
 
 def _check_same(marked: xr.Dataset, array: AnyArray, place: StoreLocation) -> None:
     """Refuse a region that means something else than the array around it."""
-    encoding = cube_of(marked).encoding
-    codec = encoding.get("serializer", encoding.get("compressors"))
-    wanted, there = next(configurations(codec)), configuration(array)
+    wanted, there = configuration_in(cube_of(marked).encoding), configuration(array)
     if wanted != there:
         keys = sorted(k for k in {*wanted, *there} if wanted.get(k) != there.get(k))
         raise InvalidInput(

@@ -11,9 +11,8 @@ from tec_numcodecs.chunk import seal
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.cube.loss import BEFORE, ON_PURPOSE, PREFIX, as_history, was_lossy, without_claims
 from tec_xarray.encoding.auxiliary import without_storage
-from tec_xarray.store.codec_metadata import configurations
+from tec_xarray.store.codec_metadata import ENCODING_KEYS, configuration_in, configurations
 
-_KEYS = ("serializer", "compressors", "compressor", "filters")  # where an encoding has codecs
 #: Attributes of a dataset that say what reading its store takes.
 _OF_THE_STORE = (
     "tec_codec", "tec_weights", "tec_weights_sha256", "tec_weights_source", "tec_software",
@@ -22,7 +21,7 @@ _OF_THE_STORE = (
 
 def is_compressed(encoding: Mapping[Any, Any]) -> bool:
     """Tell whether an encoding names our codec, in either Zarr format."""
-    return any(configurations([encoding.get(key) for key in _KEYS]))
+    return bool(configuration_in(encoding))
 
 
 def drop_codec(data: xr.Dataset) -> xr.Dataset:
@@ -90,7 +89,7 @@ def check_fresh(cubes: xr.Dataset, cube: xr.DataArray, source: xr.Dataset) -> No
 
 def _was_opened(encoding: Mapping[Any, Any]) -> bool:
     """Tell whether the codec in an encoding came out of a store."""
-    codecs = [codec for key in _KEYS for codec in _each(encoding.get(key))]
+    codecs = [codec for key in ENCODING_KEYS for codec in _each(encoding.get(key))]
     return any(getattr(codec, "sealed", True) for codec in codecs if any(configurations(codec)))
 
 

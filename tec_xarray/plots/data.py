@@ -18,7 +18,7 @@ from tec_xarray.cube.naming import cube_like
 from tec_xarray.cube.units import DNScaling
 from tec_xarray.report.blockwise import scaling_of
 from tec_xarray.report.metrics import Floats
-from tec_xarray.store.codec_metadata import configurations
+from tec_xarray.store.codec_metadata import configuration_in
 
 Composite: TypeAlias = "str | Sequence[str]"
 Stretch: TypeAlias = "str | tuple[float, float]"
@@ -56,7 +56,7 @@ def bands_of(cube: xr.DataArray) -> list[str]:
 
 def meaning_of(cube: xr.DataArray, scale: float | None = None) -> DNScaling:
     """Tell how to turn the values of a cube into DN."""
-    codec = next(configurations(cube.encoding), {})
+    codec = configuration_in(cube.encoding)
     dtype = np.dtype(cube.encoding.get("dtype", cube.dtype)) if codec else cube.dtype
     found = scaling_of(codec, dtype, cube)
     return found if scale is None else DNScaling(scale, found.offset, found.nodata)

@@ -27,7 +27,7 @@ from tec_xarray.report.blockwise import scaling_of
 from tec_xarray.report.figures import errors_of, indices_of
 from tec_xarray.report.formatting import decimal
 from tec_xarray.report.metrics import INDICES, Plan, tally
-from tec_xarray.store.codec_metadata import configurations
+from tec_xarray.store.codec_metadata import configuration_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -290,7 +290,7 @@ def sweep(
     for one in tries:
         marked = compress(window, **one, **settings)
         cube = cube_of(marked)
-        config = next(configurations(cube.encoding))
+        config = configuration_in(cube.encoding)
         if one["model"] not in warm:
             _run(config, cube.values[..., : TILE // 2, : TILE // 2])
             warm.add(one["model"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import xarray as xr
@@ -14,6 +15,8 @@ from tec_numcodecs.config import CODEC_NAME
 
 AnyArray: TypeAlias = "zarr.Array[Any]"
 CODEC = CODEC_NAME  # in both formats
+#: Where an encoding of xarray has codecs, in either format.
+ENCODING_KEYS = ("serializer", "compressors", "compressor", "filters")
 _CODECS = ("codecs", "compressor", "filters")  # of an array's metadata, in either format
 
 
@@ -24,6 +27,11 @@ def configuration(array: AnyArray) -> dict[str, Any]:
     """
     metadata = array.metadata.to_dict()
     return next(configurations([metadata.get(key) for key in _CODECS]), {})
+
+
+def configuration_in(encoding: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the configuration of our codec in an encoding of xarray, {} if it is not there."""
+    return next(configurations([encoding.get(key) for key in ENCODING_KEYS]), {})
 
 
 def configurations(value: Any) -> Iterator[dict[str, Any]]:
@@ -54,17 +62,37 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def changed(value: Any, change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Any:
+    """Return metadata with the configuration of our codec changed, wherever it is.
+
+    Parameters
+    ----------
+    value : dict, list or any other JSON value
+        As of ``array.metadata.to_dict()``, in either format.
+    change : callable
+        From a configuration to another one. In format 2 it holds the codec's ``id``, too.
+
+    Returns
+    -------
+    dict, list or any other JSON value
+        The same object if the codec is not in it.
+    """
+    if isinstance(value, Mapping):
+        if value.get("name") == CODEC and isinstance(value.get("configuration"), Mapping):
+            return {**value, "configuration": change(value["configuration"])}
+        if value.get("id") == CODEC:
+            return change(value)
+        found = {key: changed(item, change) for key, item in value.items()}
+        return found if any(found[key] is not value[key] for key in value) else value
+    if isinstance(value, (list, tuple)):
+        items = [changed(item, change) for item in value]
+        return items if any(a is not b for a, b in zip(items, value, strict=True)) else value
+    return value
+
+
 def lossless(value: Any) -> Any:
     """Return metadata with our codec's settings, wherever they are, changed to lossless."""
-    if isinstance(value, Mapping):
-        if value.get("name") == CODEC:
-            return {**value, "configuration": _exact(value["configuration"])}
-        if value.get("id") == CODEC:
-            return _exact(value)
-        return {key: lossless(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [lossless(item) for item in value]
-    return value
+    return changed(value, _exact)
 
 
 def _exact(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +107,7 @@ def writable(array: AnyArray) -> AnyArray:
     """
     metadata: Any = array.metadata.to_dict()
     codecs = {key: metadata[key] for key in _CODECS if key in metadata}
-    made = seal.unsealed(codecs, CODEC)
+    made = changed(codecs, functools.partial(seal.marked, sealed=False))
     if made is codecs:
         return array
     metadata |= made

@@ -36,7 +36,7 @@ from zarr.core.sync import sync
 
 from tec_numcodecs.arguments import number, switch
 from tec_numcodecs.errors import InvalidInput, TecError
-from tec_xarray.store.location import StoreLocation, is_transaction
+from tec_xarray.store.location import StoreLocation, innermost, is_transaction, joined
 
 logger = logging.getLogger(__name__)
 
@@ -355,7 +355,7 @@ class _Others:
     def wait(self, patience: Patience, label: str) -> None:
         """Wait until there is none, that of the group itself included."""
         end, seen = time.monotonic() + patience.wait, _Seen()
-        own = _Objects(self._root / "/".join(p for p in (self._group, KEY) if p))
+        own = _Objects(self._root / joined(self._group, KEY))
         while True:
             data = own.read()
             if data is None or patience.break_lease or seen.is_dead(data):
@@ -381,7 +381,7 @@ class _Others:
             yield "/".join([*parts[:end], KEY])
         if self._below:
             own = "/".join([*parts, KEY])
-            for key in sync(_leases_in(self._root.store, _joined(self._root.path, self._group))):
+            for key in sync(_leases_in(self._root.store, joined(self._root.path, self._group))):
                 inside = key.removeprefix(self._root.path).lstrip("/")
                 if inside != own:
                     yield inside
@@ -405,9 +405,9 @@ async def _leases_in(store: Store, path: str) -> list[str]:
         at = todo.pop()
         names = [name.strip("/") async for name in store.list_dir(at)]
         for name in names:
-            inside = _joined(at, name)
+            inside = joined(at, name)
             if name == "tec_journal":
-                key = _joined(at, KEY)
+                key = joined(at, KEY)
                 if await store.get(key, default_buffer_prototype()) is not None:
                     found.append(key)
             elif name and name not in _METADATA and await _is_group(store, inside):
@@ -417,10 +417,10 @@ async def _leases_in(store: Store, path: str) -> list[str]:
 
 async def _is_group(store: Store, path: str) -> bool:
     """Whether there may be groups below; arrays hold chunks only."""
-    array = await store.get(_joined(path, ".zarray"), default_buffer_prototype())
+    array = await store.get(joined(path, ".zarray"), default_buffer_prototype())
     if array is not None:
         return False
-    metadata = await store.get(_joined(path, "zarr.json"), default_buffer_prototype())
+    metadata = await store.get(joined(path, "zarr.json"), default_buffer_prototype())
     return metadata is None or b'"array"' not in metadata.to_bytes()
 
 
@@ -432,12 +432,9 @@ class _Objects:
 
     def __init__(self, path: zarr.storage.StorePath) -> None:
         self._path = path
-        store = path.store
-        while isinstance(store, zarr.storage.WrapperStore):
-            store = store._store  # noqa: SLF001 (Zarr has no other way to the store inside)
-        self._inner = store
+        self._inner = innermost(path.store)
         self.settle = 1.0
-        if isinstance(store, zarr.storage.MemoryStore | zarr.storage.LocalStore):
+        if isinstance(self._inner, zarr.storage.MemoryStore | zarr.storage.LocalStore):
             self.settle = 0.05
 
     def read(self) -> bytes | None:
@@ -474,7 +471,7 @@ class _Objects:
 
 
 async def _create(store: zarr.storage.FsspecStore, path: str, data: bytes) -> bool | None:
-    key = _joined(store.path, path)
+    key = joined(store.path, path)
     if await store.exists(path):
         return False
     try:
@@ -521,10 +518,6 @@ def _is_written_once(store: Any) -> bool:
 def _token(data: bytes | None) -> str | None:
     note = Note.of(data) if data is not None else None
     return None if note is None else note.token
-
-
-def _joined(*parts: str) -> str:
-    return "/".join(part.strip("/") for part in parts if part.strip("/"))
 
 
 # -- processes --------------------------------------------------------------------------------

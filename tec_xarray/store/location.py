@@ -308,10 +308,21 @@ def check_group(group: Any, storage_options: Any) -> None:
         mapping("storage_options", storage_options, "{'anon': True}")
 
 
-def is_in_memory(store: Any) -> bool:
-    """Tell whether a store is this process's own: a copy of it in another one is another store."""
+def innermost(store: Any) -> Any:
+    """Return the store that wrappers of Zarr stand around, or what is none of its stores."""
     while isinstance(store, zarr.storage.WrapperStore):
         store = store._store  # noqa: SLF001 (Zarr has no other way to the store inside)
+    return store
+
+
+def joined(*parts: str) -> str:
+    """Return the key of something in a store, without slashes at its ends."""
+    return "/".join(part.strip("/") for part in parts if part.strip("/"))
+
+
+def is_in_memory(store: Any) -> bool:
+    """Tell whether a store is this process's own: a copy of it in another one is another store."""
+    store = innermost(store)
     if isinstance(store, zarr.storage.StorePath):
         return is_in_memory(store.store)
     if isinstance(store, zarr.storage.ObjectStore):

@@ -24,7 +24,7 @@ import zarr.storage
 from zarr.abc.store import Store
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.store.location import StoreLocation
+from tec_xarray.store.location import StoreLocation, innermost, joined
 
 MOST_OBJECTS = 3_000_000  # of a graph that are looked at
 _LONGEST = 4096  # characters of text that can name a file
@@ -288,14 +288,10 @@ def _of_store_path(  # noqa: PLR0911 (one return for each kind)
     path: zarr.storage.StorePath, more: str
 ) -> Address | None:
     """Return the address of something in a Zarr store; None where there is no telling."""
-    store = path.store
-    inside = "/".join(part.strip("/") for part in (path.path, more) if part.strip("/"))
-    while isinstance(store, zarr.storage.WrapperStore):
-        store = store._store  # noqa: SLF001 (Zarr has no other way to the store inside)
+    store, inside = innermost(path.store), joined(path.path, more)
     if isinstance(store, zarr.storage.LocalStore):
-        joined = os.path.join(str(store.root), inside)  # noqa: PTH118
-        real = os.path.realpath(os.path.expanduser(joined))  # noqa: PTH111
-        return Address("file", real)
+        path_there = os.path.join(str(store.root), inside)  # noqa: PTH118
+        return Address("file", os.path.realpath(os.path.expanduser(path_there)))  # noqa: PTH111
     if isinstance(store, zarr.storage.ZipStore):
         return Address("file", os.path.realpath(store.path))
     if isinstance(store, zarr.storage.FsspecStore):
