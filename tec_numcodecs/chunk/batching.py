@@ -158,9 +158,12 @@ def _batches(jobs: Sequence[_Job]) -> list[list[_Job]]:
 
 def _run(jobs: Sequence[_Job]) -> None:
     """Run a batch; if it fails, run its jobs one by one, so that only the culprits fail."""
-    jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-    if not jobs:
-        return
+    started = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+    if started:
+        _answer(started)
+
+
+def _answer(jobs: Sequence[_Job]) -> None:
     try:
         results = _results(jobs)
     except BaseException as error:  # noqa: BLE001 (it is handed to whoever waits)
@@ -168,19 +171,10 @@ def _run(jobs: Sequence[_Job]) -> None:
             _fail(jobs[0], error)
             return
         for job in jobs:
-            _run_one(job)
+            _answer([job])
         return
     for job, result in zip(jobs, results, strict=True):
         job.future.set_result(result)
-
-
-def _run_one(job: _Job) -> None:
-    try:
-        (result,) = _results([job])
-    except BaseException as error:  # noqa: BLE001 (it is handed to whoever waits)
-        _fail(job, error)
-        return
-    job.future.set_result(result)
 
 
 def _results(jobs: Sequence[_Job]) -> Sequence[Any]:

@@ -19,6 +19,7 @@ from tec_numcodecs.errors import InvalidInput
 from tec_xarray.archive.handle import Archive, check_there, interrupted
 from tec_xarray.archive.marking import mark_like
 from tec_xarray.archive.template import stored_values
+from tec_xarray.archive.verification import without_journal
 from tec_xarray.archive.writing import finish, go
 from tec_xarray.cube.layout import cube_of
 from tec_xarray.execution.block import make_tail, tail_of
@@ -134,8 +135,6 @@ def append_held(
 
 def _without_journal(place: StoreLocation) -> InvalidInput:
     """Return the error for what a plain ``to_zarr`` wrote: nothing says what its blocks lost."""
-    from tec_xarray.archive.verification import without_journal
-
     archive = without_journal(place)
     dates, room = archive.array.shape[0], block_shape(archive.array)[0]
     fix = "write it once more from the originals: compress(..., store=..., appendable=True)"

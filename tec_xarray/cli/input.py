@@ -22,13 +22,13 @@ from tec_numcodecs.errors import InvalidInput, TecError
 from tec_numcodecs.extras import require
 from tec_xarray.cli.common import local_path
 from tec_xarray.cube.bands import other_bands, role_of
+from tec_xarray.cube.units import FILL_KEYS
 
 _ALLOWED = "a Zarr store, a NetCDF file, a raster that GDAL reads, or a Sentinel-2 product (SAFE)"
 # A prefix of GDAL: SENTINEL2_L2A:..., NETCDF:..., /vsizip/...; one letter is a drive of Windows.
 _GDAL = re.compile(r"(?:[A-Za-z][A-Za-z0-9_]+:(?!//)|/vsi|zip(\+\w+)?://|tar://)")
 _PRODUCT = re.compile(r"MTD_MSIL(1C|2A|1B)\.xml")
 _ZARR = ("zarr.json", ".zgroup", ".zmetadata", ".zarray")
-_FILL_KEYS = ("nodata", "_FillValue", "missing_value")
 # What GDAL says of the first band only, and rioxarray of the whole raster.
 _OF_ONE_BAND = ("BANDNAME", "BANDWIDTH", "BANDWIDTH_UNIT", "WAVELENGTH", "WAVELENGTH_UNIT",
                 "SOLAR_IRRADIANCE", "SOLAR_IRRADIANCE_UNIT")  # fmt: skip
@@ -215,7 +215,7 @@ def _unsigned(data: xr.Dataset) -> xr.Dataset:
         array = data[name]
         kind = np.dtype(f"u{array.dtype.itemsize}")
         attrs = {k: v for k, v in array.attrs.items() if k != "_Unsigned"}
-        for key in _FILL_KEYS:
+        for key in FILL_KEYS:
             if key in attrs:
                 attrs[key] = int(np.asarray(attrs[key]).astype(array.dtype).astype(kind))
         encoding = {k: v for k, v in array.encoding.items() if k not in ("dtype", "_Unsigned")}
@@ -232,14 +232,14 @@ def _says_unsigned(variable: xr.Variable) -> bool:
 
 def _with_fill(data: xr.Dataset) -> xr.Dataset:
     """Give images the fill value that only the attributes of the whole dataset state."""
-    said = next((data.attrs[key] for key in _FILL_KEYS if key in data.attrs), None)
+    said = next((data.attrs[key] for key in FILL_KEYS if key in data.attrs), None)
     value = as_number(said)
     if value is None or not float(value).is_integer():
         return data
     for name, array in data.data_vars.items():
         own: Mapping[Any, Any] = {**array.encoding, **array.attrs}
         image = {"y", "x"} <= {role_of(str(dim)) for dim in array.dims}
-        if not image or array.dtype.kind not in "iu" or any(key in own for key in _FILL_KEYS):
+        if not image or array.dtype.kind not in "iu" or any(key in own for key in FILL_KEYS):
             continue
         limits = np.iinfo(array.dtype)
         if limits.min <= value <= limits.max:

@@ -30,7 +30,7 @@ DTYPES = ("uint16", "int16", "float32")
 # over water at night's edge. Between the two nothing is decided.
 _REFLECTANCE_TOP = 3.0
 _DN_BOTTOM = 30.0
-_FILL_KEYS = ("nodata", "_FillValue", "missing_value")
+FILL_KEYS = ("nodata", "_FillValue", "missing_value")
 _WINDOW = 128  # pixels; what a sample of a lazy cube reads
 
 # A fill value that nobody mentioned: so many samples of one value, so far from all others (DN).
@@ -246,7 +246,7 @@ def _stated_nodata(cube: xr.DataArray, source: xr.Dataset) -> float | None:
         else []
     )
     for attrs in (*own, *encodings):
-        for key in _FILL_KEYS:
+        for key in FILL_KEYS:
             value = attrs.get(key)
             if isinstance(value, str) and value.lower() == "nan":
                 value = np.nan

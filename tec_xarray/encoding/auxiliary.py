@@ -39,8 +39,7 @@ def mark_auxiliary(marked: xr.Dataset, cube: str, time: str | None, zarr_format:
         The name of the cube, which is left alone.
     time : str or None
         The dimension along which an archive grows.
-
-    zarr_format : int
+    zarr_format : {2, 3}
 
     Raises
     ------
@@ -66,18 +65,14 @@ def mark_auxiliary(marked: xr.Dataset, cube: str, time: str | None, zarr_format:
         mapping = settings.pop("grid_mapping", None)
         variable = marked.variables[name]
         array = align_chunks(marked[name], settings.get("chunks"))
-        if array.variable is not variable and array.chunks != variable.chunks:
-            marked[name] = array
-        if array.chunks is None and variable.chunks is not None:
+        if array.chunks != variable.chunks:
             marked[name] = array
         # In one encoding only, it would still make xarray demote spatial_ref to a variable.
         own = {} if mapping is None else {"grid_mapping": mapping}
         marked[name].attrs = {**variable.attrs, **own}
         marked[name].encoding = settings
         exact = check_round_trip(marked.variables[name], str(name))
-        if (
-            name in marked.coords and not exact
-        ):  # labels; what packs data is what somebody asked for
+        if name in marked.coords and not exact:  # what packs data is what somebody asked for
             marked[name].encoding = {k: v for k, v in settings.items() if k not in _PACKING}
     return marked
 
