@@ -14,19 +14,12 @@ has become; all see the same. Stores with transactions (icechunk) keep writers a
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import getpass
-import json
 import logging
-import os
 import random
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import zarr.storage
@@ -36,7 +29,9 @@ from zarr.core.sync import sync
 
 from tec_numcodecs.arguments import number, switch
 from tec_numcodecs.errors import InvalidInput, TecError
-from tec_xarray.store.location import StoreLocation, innermost, is_transaction, joined
+from tec_xarray.store.lease_note import Note, claim, is_gone, new_note, now, release, token_of
+from tec_xarray.store.lease_object import LeaseObject
+from tec_xarray.store.location import StoreLocation, is_transaction, joined
 
 logger = logging.getLogger(__name__)
 
@@ -81,45 +76,10 @@ class Patience:
         switch("break_lease", self.break_lease)
 
 
-@dataclass(frozen=True)
-class Note:
-    """What a lease says: JSON in the store."""
-
-    token: str
-    doing: str
-    user: str
-    host: str
-    pid: int
-    machine: str
-    started: str  # of the process, as the system counts it: numbers of processes come again
-    since: str
-    renewed: str
-    count: int = 0
-
-    def to_bytes(self) -> bytes:
-        """Write it as JSON."""
-        return json.dumps(self.__dict__).encode()
-
-    @classmethod
-    def of(cls, data: bytes) -> Note | None:
-        """Read it; None if it is no lease (cut off, by somebody else)."""
-        try:
-            found = json.loads(data)
-            return cls(**found)
-        except (ValueError, TypeError):
-            return None
-
-    def __str__(self) -> str:
-        return (
-            f"{self.doing} by {self.user} on {self.host}, process {self.pid}, since {self.since}, "
-            f"last sign of life at {self.renewed}"
-        )
-
-
 class Lease:
     """A lease that is held. Its token goes to workers; the empty one is that of no lease."""
 
-    def __init__(self, objects: _Objects | None, note: Note | None) -> None:
+    def __init__(self, objects: LeaseObject | None, note: Note | None) -> None:
         self._objects, self._note = objects, note
         self.token = note.token if note is not None else ""
         self._lost: str | None = None
@@ -157,14 +117,14 @@ class Lease:
             return
         # What ended the work may end this, too: its error is not the one to tell.
         with contextlib.suppress(Exception):
-            if _token(self._objects.read()) == self.token:
+            if token_of(self._objects.read()) == self.token:
                 self._objects.remove()
 
     def _look(self) -> None:
         if self._objects is None:
             return
         data = self._objects.read()
-        if _token(data) != self.token:
+        if token_of(data) != self.token:
             self._lost = str(Note.of(data or b"") or "nobody that can be named")
 
     def _renew(self) -> None:
@@ -177,7 +137,7 @@ class Lease:
                 if self._lost is not None:
                     return
                 count += 1
-                note = Note(**(self._note.__dict__ | {"renewed": _now(), "count": count}))
+                note = Note(**(self._note.__dict__ | {"renewed": now(), "count": count}))
                 self._objects.write(note.to_bytes())
             except Exception as error:  # noqa: BLE001  the network; it is tried again
                 logger.warning("the lease could not be renewed: %s", error)
@@ -222,8 +182,7 @@ def writing(
         lease.start()
         yield lease
     finally:
-        with _lock:
-            _own.discard(lease.token)
+        release(lease.token)
         lease.stop()
 
 
@@ -250,8 +209,8 @@ def holds(root: zarr.storage.StorePath, token: str) -> None:
     TecError
         The lease in the group is another one.
     """
-    data = _Objects(root / KEY).read()
-    if _token(data) != token:
+    data = LeaseObject(root / KEY).read()
+    if token_of(data) != token:
         raise lost(str(Note.of(data or b"") or "nobody that can be named"))
 
 
@@ -262,29 +221,24 @@ def is_lease(key: str) -> bool:
 
 # -- taking it --------------------------------------------------------------------------------
 
-_own: set[str] = set()  # tokens of the leases that this process holds
-_lock = threading.Lock()
-
 
 def _acquire(place: StoreLocation, doing: str, patience: Patience, *, replaces: bool) -> Lease:
     root = place.store_path()
-    objects = _Objects(root / place.path(KEY))
+    objects = LeaseObject(root / place.path(KEY))
     others = _Others(root, place.group or "", below=replaces)
     end = time.monotonic() + patience.wait
     seen = _Seen()
     while True:
         data = objects.read()
-        note = _note(doing)
+        note = new_note(doing)
         if data is None or patience.break_lease or seen.is_dead(data):
             if data is not None:
                 logger.warning("taking over from %s: %s", place.label, Note.of(data) or "no lease")
-            with _lock:
-                _own.add(note.token)
+            claim(note)
             if _take(objects, note, data) and not others.living(seen, patience):
                 return Lease(objects, note)
-            with _lock:
-                _own.discard(note.token)
-            if _token(objects.read()) == note.token:
+            release(note.token)
+            if token_of(objects.read()) == note.token:
                 objects.remove()  # somebody else is above or below; both step back
             data = objects.read() or others.living(seen, patience)
             patience = Patience(patience.wait)  # broken once; who comes now is alive
@@ -294,7 +248,7 @@ def _acquire(place: StoreLocation, doing: str, patience: Patience, *, replaces: 
         time.sleep(_POLL * (0.5 + random.random()))  # noqa: S311 (so that two do not keep in step)
 
 
-def _take(objects: _Objects, note: Note, dead: bytes | None) -> bool:
+def _take(objects: LeaseObject, note: Note, dead: bytes | None) -> bool:
     """Create the lease, or replace a dead one; tell whether it has become ours."""
     if dead is None:
         sure = objects.create(note.to_bytes())
@@ -305,7 +259,7 @@ def _take(objects: _Objects, note: Note, dead: bytes | None) -> bool:
     else:
         objects.write(note.to_bytes())
     time.sleep(objects.settle)
-    return _token(objects.read()) == note.token
+    return token_of(objects.read()) == note.token
 
 
 class _Seen:
@@ -318,7 +272,7 @@ class _Seen:
     def is_dead(self, data: bytes) -> bool:
         """Tell whether the owner of a lease is gone."""
         note = Note.of(data)
-        if note is not None and _is_gone(note):
+        if note is not None and is_gone(note):
             return True
         key, now = note.token if note else "", time.monotonic()
         known = self._since.get(key)
@@ -344,7 +298,7 @@ class _Others:
     def living(self, seen: _Seen, patience: Patience) -> bytes | None:
         """Return a lease whose owner is not known to be gone."""
         for path in self._paths():
-            objects = _Objects(self._root / path)
+            objects = LeaseObject(self._root / path)
             data = objects.read()
             if data is not None and not patience.break_lease and not seen.is_dead(data):
                 return data
@@ -355,7 +309,7 @@ class _Others:
     def wait(self, patience: Patience, label: str) -> None:
         """Wait until there is none, that of the group itself included."""
         end, seen = time.monotonic() + patience.wait, _Seen()
-        own = _Objects(self._root / joined(self._group, KEY))
+        own = LeaseObject(self._root / joined(self._group, KEY))
         while True:
             data = own.read()
             if data is None or patience.break_lease or seen.is_dead(data):
@@ -370,7 +324,7 @@ class _Others:
     def _peek(self, seen: _Seen) -> bytes | None:
         """As `living`, but nothing is removed: the store may be for reading only."""
         for path in self._paths():
-            data = _Objects(self._root / path).read()
+            data = LeaseObject(self._root / path).read()
             if data is not None and not seen.is_dead(data):
                 return data
         return None
@@ -424,165 +378,5 @@ async def _is_group(store: Store, path: str) -> bool:
     return metadata is None or b'"array"' not in metadata.to_bytes()
 
 
-# -- objects ----------------------------------------------------------------------------------
-
-
-class _Objects:
-    """The one object of a lease: read, created if it is not there, replaced, removed."""
-
-    def __init__(self, path: zarr.storage.StorePath) -> None:
-        self._path = path
-        self._inner = innermost(path.store)
-        self.settle = 1.0
-        if isinstance(self._inner, zarr.storage.MemoryStore | zarr.storage.LocalStore):
-            self.settle = 0.05
-
-    def read(self) -> bytes | None:
-        found = sync(self._path.get())
-        return None if found is None else found.to_bytes()
-
-    def create(self, data: bytes) -> bool | None:
-        """Create it; None where nobody can say whether it was there already."""
-        if isinstance(self._inner, zarr.storage.FsspecStore):
-            return sync(_create(self._inner, self._path.path, data))
-        if isinstance(self._inner, zarr.storage.LocalStore):
-            # A wrapper may count, fail or log: it is asked first.
-            if self.read() is not None:
-                return False
-            return _create_file(self._inner.root / self._path.path, data)
-        buffer = default_buffer_prototype().buffer.from_bytes(data)
-        sync(self._path.set_if_not_exists(buffer))
-        if isinstance(self._inner, zarr.storage.MemoryStore | zarr.storage.ObjectStore):
-            return self.read() == data
-        return None
-
-    def write(self, data: bytes) -> None:
-        sync(self._path.set(default_buffer_prototype().buffer.from_bytes(data)))
-
-    def remove(self) -> None:
-        sync(self._path.delete())
-        if isinstance(self._inner, zarr.storage.LocalStore):
-            # Where nothing was written, nothing must stay: folders would be members of the group.
-            folder = (self._inner.root / self._path.path).parent
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-                folder.parent.rmdir()
-                folder.parent.parent.rmdir()
-
-
-async def _create(store: zarr.storage.FsspecStore, path: str, data: bytes) -> bool | None:
-    key = joined(store.path, path)
-    if await store.exists(path):
-        return False
-    try:
-        await store.fs._pipe_file(key, data, mode="create")  # noqa: SLF001 (async side of fsspec)
-    except FileExistsError:
-        return False
-    except FileNotFoundError:
-        # A file system with folders (local, SFTP); object stores need none.
-        await store.fs._makedirs(key.rpartition("/")[0], exist_ok=True)  # noqa: SLF001
-        return await _create(store, path, data)
-    except (TypeError, NotImplementedError, ValueError):
-        await store.fs._pipe_file(key, data)  # noqa: SLF001
-        return None
-    # S3 refuses with If-None-Match; a server that does not know it overwrites without a word, and
-    # then the lease is that of the last writer.
-    found = await store.get(path, default_buffer_prototype())
-    return found is not None and found.to_bytes() == data
-
-
-def _create_file(path: Path, data: bytes) -> bool | None:
-    """Create a file with its content at once: a hard link fails where there is one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    half.write_bytes(data)
-    try:
-        os.link(half, path)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without links
-        try:
-            with path.open("xb") as file:
-                file.write(data)
-        except FileExistsError:
-            return False
-    finally:
-        half.unlink(missing_ok=True)
-    return True
-
-
 def _is_written_once(store: Any) -> bool:
     return isinstance(store, zarr.storage.ZipStore)
-
-
-def _token(data: bytes | None) -> str | None:
-    note = Note.of(data) if data is not None else None
-    return None if note is None else note.token
-
-
-# -- processes --------------------------------------------------------------------------------
-
-
-def _note(doing: str) -> Note:
-    now = _now()
-    return Note(
-        token=uuid.uuid4().hex,
-        doing=doing,
-        user=_user(),
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        machine=_machine(),
-        started=_started(os.getpid()) or "",
-        since=now,
-        renewed=now,
-    )
-
-
-def _is_gone(note: Note) -> bool:
-    """Tell whether the process of a lease is known to have ended: on this machine only."""
-    if note.machine != _machine() or note.host != socket.gethostname():
-        return False
-    if note.pid == os.getpid():
-        with _lock:
-            return note.token not in _own
-    if os.name != "posix":
-        return False
-    try:
-        os.kill(note.pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    started = _started(note.pid)
-    return bool(started and note.started and started != note.started)
-
-
-def _started(pid: int) -> str | None:
-    """When a process began, in ticks since the machine did; None where /proc does not say."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return "ended" if fields[:1] == ["Z"] else fields[19]
-
-
-def _machine() -> str:
-    """Name this boot of this machine, and the space of process numbers that is seen from here."""
-    parts = []
-    with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
-    with contextlib.suppress(OSError):
-        parts.append(str(Path("/proc/self/ns/pid").readlink()))
-    return " ".join(parts) or socket.gethostname()
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return str(getattr(os, "getuid", lambda: "?")())
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import xarray as xr
@@ -24,13 +21,11 @@ import zarr.storage
 from zarr.abc.store import Store
 
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.store.location import StoreLocation, innermost, joined
+from tec_xarray.store.addresses import Address, of_fsspec, of_references, of_store_path, of_text
+from tec_xarray.store.location import StoreLocation
 
 MOST_OBJECTS = 3_000_000  # of a graph that are looked at
 _LONGEST = 4096  # characters of text that can name a file
-_SAME = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs", "adl": "abfs", "local": "file"}
-_VSI = {"vsis3": "s3", "vsigs": "gs", "vsiaz": "abfs"}
-_BUCKET = re.compile(r"https?://([^/]+?)\.s3[.-][^/]*amazonaws\.com/(.*)")
 #: Packages whose functions name nothing of a user's by their global variables.
 _LIBRARIES = frozenset(
     "builtins numpy dask distributed xarray zarr numcodecs fsspec s3fs toolz pandas rasterio odc "
@@ -40,19 +35,6 @@ _PLAIN = (
     int, float, complex, bool, bytes, bytearray, type(None), np.generic, np.dtype, slice, range,
     type, types.ModuleType, types.BuiltinFunctionType,
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where something lies: the kind of store, the server if it is known, and a path there."""
-
-    kind: str
-    path: str
-    host: str | None = None
-    whole: bool = True  # whether all below it belongs to it; not so of a folder that holds things
-
-    def __str__(self) -> str:
-        return self.path if self.kind == "file" else f"{self.kind}://{self.path}"
 
 
 class Unknown(Exception):
@@ -77,7 +59,7 @@ def check_apart(data: xr.Dataset, place: StoreLocation, *, replaces: bool = Fals
         An input lies in the target, above it or below it; or that cannot be told, and what is
         there would be deleted.
     """
-    target = _of_store_path(place.store_path(), place.group or "")
+    target = of_store_path(place.store_path(), place.group or "")
     if target is None:
         return
     try:
@@ -157,19 +139,19 @@ def _known(  # noqa: PLR0911 (one return for each kind)
 ) -> list[Address] | None:
     """Return the addresses of something that says where it lies; None for other things."""
     if isinstance(item, zarr.Array | zarr.AsyncArray | zarr.Group | zarr.AsyncGroup):
-        return _listed(_of_store_path(item.store_path, ""))
+        return _listed(of_store_path(item.store_path, ""))
     if isinstance(item, zarr.storage.StorePath):
-        return _listed(_of_store_path(item, ""))
+        return _listed(of_store_path(item, ""))
     if isinstance(item, zarr.storage.FsspecStore) and hasattr(item.fs, "references"):
-        return list(_of_references(item.fs))
+        return list(of_references(item.fs))
     if isinstance(item, Store):
-        return _listed(_of_store_path(zarr.storage.StorePath(item, ""), ""))
+        return _listed(of_store_path(zarr.storage.StorePath(item, ""), ""))
     if isinstance(item, np.ndarray):
         return _of_memory(item)
     fs = getattr(item, "fs", None)
     path = getattr(item, "path", None) or getattr(item, "root", None)
     if isinstance(path, str) and hasattr(fs, "protocol"):  # files and mappings of fsspec
-        return _listed(_of_fsspec(fs, path))
+        return _listed(of_fsspec(fs, path))
     return None
 
 
@@ -228,132 +210,6 @@ def _of_function(item: types.FunctionType) -> Iterator[Any]:
             value = item.__globals__.get(name)
             if not isinstance(value, types.ModuleType | type):
                 yield value
-
-
-# -- addresses --------------------------------------------------------------------------------
-
-
-def of_text(text: str) -> Iterator[Address]:
-    """Return what text may name: a path, a URL, or either inside of what GDAL and fsspec take."""
-    if not text or "\0" in text or "\n" in text:
-        return
-    for part in text.split("::"):
-        match = _BUCKET.match(part)
-        if match:
-            yield Address("s3", _clean(f"{match[1]}/{unquote(match[2])}"))
-        elif "://" in part:
-            kind, _, rest = part.rpartition("://")
-            kind = kind.rpartition('"')[2].rpartition(":")[2].rpartition("+")[2].lower()
-            found = _SAME.get(kind, kind)
-            split = urlsplit(f"x://{rest}")
-            if found == "file":
-                yield from _of_file(unquote(split.path or rest).partition("!")[0])
-            else:
-                yield Address(found, _clean(rest.partition("?")[0]))
-        elif "/" in part or "\\" in part or os.path.exists(part):  # noqa: PTH110 (text, any)
-            yield from _of_local(part)
-
-
-def _of_local(text: str) -> Iterator[Address]:
-    """Find paths in text: /vsizip//a/b.zip/c.tif, HDF5:"/a/b.h5"://x, NETCDF:/a/b.nc:x."""
-    for prefix, kind in _VSI.items():
-        if f"/{prefix}/" in text:
-            yield Address(kind, _clean(text.partition(f"/{prefix}/")[2]))
-            return
-    for part in {text, *re.split(r'["\']', text), *re.split(r":", text)}:
-        bare = re.sub(r"^(/vsi[a-z0-9]+/)+", "", part)
-        for name in {part, bare}:
-            yield from _of_file(name)
-
-
-def _of_file(path: str) -> Iterator[Address]:
-    """Return a path that is there; a path into a file (of a zip, say) is that file."""
-    path = os.path.abspath(os.path.expanduser(path)) if path else ""  # noqa: PTH100, PTH111
-    while path and not os.path.exists(path):  # noqa: PTH110
-        parent = os.path.dirname(path)  # noqa: PTH120
-        if os.path.isdir(parent) or parent == path:  # noqa: PTH112  (nothing of that name)
-            return
-        path = parent
-    if path:
-        real = os.path.realpath(path)
-        yield Address("file", real, whole=not os.path.isdir(real) or _is_hierarchy(real))  # noqa: PTH112
-
-
-def _is_hierarchy(path: str) -> bool:
-    """Whether a folder is a Zarr group: what lies below it may be read through it."""
-    return any(os.path.exists(os.path.join(path, name)) for name in ("zarr.json", ".zgroup"))  # noqa: PTH110, PTH118
-
-
-def _of_store_path(  # noqa: PLR0911 (one return for each kind)
-    path: zarr.storage.StorePath, more: str
-) -> Address | None:
-    """Return the address of something in a Zarr store; None where there is no telling."""
-    store, inside = innermost(path.store), joined(path.path, more)
-    if isinstance(store, zarr.storage.LocalStore):
-        path_there = os.path.join(str(store.root), inside)  # noqa: PTH118
-        return Address("file", os.path.realpath(os.path.expanduser(path_there)))  # noqa: PTH111
-    if isinstance(store, zarr.storage.ZipStore):
-        return Address("file", os.path.realpath(store.path))
-    if isinstance(store, zarr.storage.FsspecStore):
-        return _of_fsspec(store.fs, "/".join(p for p in (store.path, inside) if p))
-    if isinstance(store, zarr.storage.MemoryStore):
-        return Address(f"dict-{id(store._store_dict)}", _clean(inside))  # noqa: SLF001
-    if isinstance(store, zarr.storage.ObjectStore):
-        return _of_obstore(store.store, inside)
-    session = getattr(store, "session", None)
-    if session is not None and getattr(session, "read_only", False):
-        return None  # a snapshot stays what it is, whatever is written
-    return Address(f"object-{id(session if session is not None else store)}", _clean(inside))
-
-
-def _of_fsspec(fs: Any, path: str) -> Address | None:
-    """Return the address of a path in a file system of fsspec."""
-    while True:
-        if hasattr(fs, "sync_fs"):
-            fs = fs.sync_fs
-        elif type(fs).__name__ == "DirFileSystem":
-            fs, path = fs.fs, f"{fs.path}/{path}"
-        elif "cache" in type(fs).__name__.lower() and hasattr(fs, "fs"):
-            fs = fs.fs
-        else:
-            break
-    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
-    kind = _SAME.get(protocol, protocol)
-    if kind == "zip":
-        return next(of_text(str(getattr(fs.of, "path", fs.of))), None)
-    if kind == "file":
-        return Address("file", os.path.realpath(path.removeprefix("file://")))
-    options = getattr(fs, "storage_options", {})
-    client = options.get("client_kwargs") or {}
-    host = getattr(fs, "endpoint_url", None) or options.get("endpoint_url")
-    bare = path.partition("://")[2] or path
-    return Address(kind, _clean(bare), host or client.get("endpoint_url"))
-
-
-def _of_references(fs: Any) -> Iterator[Address]:
-    """Return the files that a store of references (kerchunk's) points to."""
-    values = fs.references.values() if isinstance(fs.references, dict) else ()
-    names = {value[0] for value in values if isinstance(value, list | tuple) and value}
-    for name in [*sorted(str(n) for n in names), str(getattr(fs, "fo", ""))]:
-        yield from of_text(name)
-
-
-def _of_obstore(store: Any, inside: str) -> Address:
-    """Return the address of a key in a store of obstore."""
-    prefix = str(getattr(store, "prefix", None) or "")
-    kind = type(store).__name__.removesuffix("Store").lower()
-    if kind == "local":
-        return Address("file", os.path.realpath(os.path.join(prefix or "/", inside)))  # noqa: PTH118
-    config = getattr(store, "config", {})
-    bucket = config.get("bucket") or config.get("container_name") or config.get("container")
-    if bucket is None:
-        return Address(f"object-{id(store)}", _clean(inside))
-    kind = {"gcs": "gs", "azure": "abfs"}.get(kind, kind)
-    return Address(kind, _clean(f"{bucket}/{prefix}/{inside}"), config.get("endpoint"))
-
-
-def _clean(path: str) -> str:
-    return "/".join(part for part in path.split("/") if part and part != ".")
 
 
 # -- comparing --------------------------------------------------------------------------------

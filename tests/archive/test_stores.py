@@ -17,7 +17,7 @@ import zarr.storage
 
 import tec_xarray
 from archives import SETTINGS, Mortal, objects, series
-from s3server import BUCKET, KEYS, serve_s3
+from s3server import BUCKET, s3_options
 from tec_numcodecs.errors import InvalidInput, TecError
 from tec_xarray.store.journal import Journal
 from tec_xarray.store.location import StoreLocation
@@ -26,11 +26,8 @@ from tec_xarray.store.location import StoreLocation
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, Any]]:
     """Storage options for a server with an empty bucket; no proxy must see requests to it."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("NO_PROXY", "no_proxy"):
-            patch.setenv(name, "127.0.0.1")
-        with serve_s3() as url:
-            yield {"endpoint_url": url, **KEYS}
+    with s3_options() as options:
+        yield options
 
 
 @pytest.fixture(scope="module")

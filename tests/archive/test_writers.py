@@ -18,11 +18,12 @@ from zarr.storage import MemoryStore
 
 import tec_xarray
 from archives import SETTINGS, series
-from s3server import BUCKET, KEYS, serve_s3
+from s3server import BUCKET, s3_options
 from tec_numcodecs import set_options
 from tec_numcodecs.errors import InvalidInput, TecError
 from tec_xarray.store import lease
-from tec_xarray.store.lease import KEY, Busy, Note, Patience, writing
+from tec_xarray.store.lease import KEY, Busy, Patience, writing
+from tec_xarray.store.lease_note import Note, new_note
 from tec_xarray.store.location import StoreLocation
 
 SMALL = {"lam": 100, "chunks": (2, 3, 32, 32), "shards": False}
@@ -30,11 +31,8 @@ SMALL = {"lam": 100, "chunks": (2, 3, 32, 32), "shards": False}
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, Any]]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("NO_PROXY", "no_proxy"):
-            patch.setenv(name, "127.0.0.1")
-        with serve_s3() as url:
-            yield {"endpoint_url": url, **KEYS}
+    with s3_options() as options:
+        yield options
 
 
 @pytest.fixture(params=["local", "memory", "dict", "fsspec", "s3fs", "obstore"])
@@ -67,7 +65,7 @@ def note_of(place: StoreLocation) -> dict[str, Any]:
 
 def put(place: StoreLocation, **changes: Any) -> None:
     """Leave a lease behind, as a writer does that is killed."""
-    note = json.loads(lease._note("append").to_bytes()) | changes
+    note = json.loads(new_note("append").to_bytes()) | changes
     buffer = zarr.buffer.default_buffer_prototype().buffer.from_bytes(json.dumps(note).encode())
     zarr.core.sync.sync((place.store_path() / KEY).set(buffer))
 

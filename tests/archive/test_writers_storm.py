@@ -16,6 +16,7 @@ import xarray as xr
 
 import tec_xarray
 from archives import BANDS, series
+from loopback import no_proxy
 from s3server import BUCKET, KEYS, serve_s3
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
 from tec_xarray.store.journal import Journal
@@ -121,9 +122,7 @@ def pair(number: int, pool: ProcessPoolExecutor, root: str, options: Any) -> str
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[ProcessPoolExecutor]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("NO_PROXY", "no_proxy"):
-            patch.setenv(name, "127.0.0.1")
+    with no_proxy():
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(2, mp_context=spawn) as found:
             yield found

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 import tec_xarray
 from archives import series
+from loopback import no_proxy
 from stacserver import faults
 from tec_xarray.cli.commands import app
 from tec_xarray.store.journal import Journal
@@ -128,9 +129,7 @@ def test_a_store_without_its_first_block_is_begun_anew(source: Path) -> None:
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A STAC API and a file server on this machine, with four dates of the bundled scene."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("NO_PROXY", "no_proxy"):
-            patch.setenv(name, "127.0.0.1")
+    with no_proxy():
         directory = tmp_path_factory.mktemp("catalog")
         with serve_scene(directory, wrap="stacserver.faults:Faults") as running:
             yield running

@@ -9,8 +9,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import s3fs
+
+from loopback import no_proxy
 
 BUCKET = "archives"
 KEYS = {"key": "testing", "secret": "testing"}  # moto takes any
@@ -33,6 +36,13 @@ def serve_s3() -> Iterator[str]:
             yield url
         finally:
             process.terminate()
+
+
+@contextlib.contextmanager
+def s3_options() -> Iterator[dict[str, Any]]:
+    """Run a server as `serve_s3`; yields storage options that lead to it, past any proxy."""
+    with no_proxy(), serve_s3() as url:
+        yield {"endpoint_url": url, **KEYS}
 
 
 def _wait(url: str, process: subprocess.Popen[bytes]) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ from hypothesis import strategies as st
 
 import mini_weights as mini
 from cubes import scene
+from probes import run_probe
 from tec_numcodecs.errors import CorruptChunk, WeightsError
 from tec_numcodecs.models.base import Latents, Rate
 from tec_numcodecs.models.mini.context import integer_mlp, mixture_cdf
@@ -177,21 +175,7 @@ def _decodes_to_an_error(model, payload, where, rate) -> bool:
 # -- exactness in other processes --------------------------------------------------------------
 
 
-def probe(*arguments: str, **environment: str) -> str:
-    run = subprocess.run(
-        [sys.executable, "-m", "mini_probe", *arguments],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}",
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout.strip()
+probe = partial(run_probe, "mini_probe")
 
 
 @cache

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 
+from probes import run_probe
+
 ROOT = Path(__file__).parents[2]
 
 
-def probe(*arguments: str, **environment: str) -> str:
-    run = subprocess.run(
-        [sys.executable, "-m", "exact_probe", *arguments],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}",
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout.strip()
+probe = partial(run_probe, "exact_probe")
 
 
 #: What torch 2.9.1, 2.13.0 and 2.14.1 printed; no version may print anything else.

@@ -20,6 +20,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 import tec_xarray
+from loopback import no_proxy
 from stacserver import faults
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.cube import crs
@@ -45,9 +46,7 @@ FLAG = "earthsearch:boa_offset_applied"
 @pytest.fixture(scope="module", autouse=True)
 def _no_proxy():
     """What a machine uses for the internet must not see requests to itself."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("NO_PROXY", "no_proxy"):
-            patch.setenv(name, "127.0.0.1")
+    with no_proxy():
         yield
 
 

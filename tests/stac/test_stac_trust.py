@@ -19,6 +19,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 import tec_xarray
+from loopback import no_proxy
 from stac_mutations import mutate
 from tec_numcodecs.errors import InvalidInput, TecError
 from tec_xarray.stac import catalog as pages
@@ -37,9 +38,7 @@ SQUARE = [[10.3, 46.0], [10.32, 46.0], [10.32, 46.06], [10.3, 46.06], [10.3, 46.
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_proxy():
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("NO_PROXY", "no_proxy"):
-            patch.setenv(name, "127.0.0.1")
+    with no_proxy():
         yield
 
 
