@@ -45,7 +45,7 @@ def workers(count: int) -> Iterator[None]:
     settings: dict[str, Any] = {"dashboard_address": ":0", "silence_logs": False}
     environment = dask.config.get("distributed.nanny.pre-spawn-environ", {})
     quiet = {**environment, "DASK_LOGGING__DISTRIBUTED": "critical"}
-    with _drop_logs_of_new_threads("distributed"):
+    with _drop_logs_of_new_threads("distributed"), _environment_as_before(quiet):
         with dask.config.set({"distributed.nanny.pre-spawn-environ": quiet}):
             local = LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=count, threads_per_worker=1, **settings
@@ -57,6 +57,20 @@ def workers(count: int) -> Iterator[None]:
                 # Whatever is gone already cannot leave; the cluster is closed all the same.
                 with contextlib.suppress(OSError, TimeoutError, RuntimeError):
                     client.retire_workers(close_workers=True)
+
+
+@contextlib.contextmanager
+def _environment_as_before(names: Mapping[str, object]) -> Iterator[None]:
+    """Put variables back at the end: whoever starts workers sets theirs in this process, too."""
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
