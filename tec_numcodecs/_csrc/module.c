@@ -5,6 +5,7 @@
  * PyInit__native, if the core has to be made ready).
  */
 #include "context_py.h"
+#include "core/spectrum_py.h"
 #include "exact_py.h"
 #include "rans.h"
 #include "rans_py.h"
@@ -14,6 +15,7 @@ static PyMethodDef methods[] = {
     TEC_CONTEXT_METHODS,
     TEC_EXACT_METHODS,
     TEC_RANS_METHODS,
+    TEC_SPECTRUM_METHODS,
     TEC_TRANSFORM_METHODS,
     {NULL, NULL, 0, NULL},
 };

@@ -17,6 +17,7 @@ CSRC = ROOT / "tec_numcodecs" / "_csrc"
 FLAGS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 RANS = ["rans_tables.c", "rans_encode.c", "rans_decode.c"]
 CONTEXT = [f"context_{part}.c" for part in ("features", "network", "prices", "rows")]
+SPECTRUM = [f"core/{part}.c" for part in ("spectrum", "spectrum_apply", "rotations")]
 # Stress program, the sources of the core that it needs, its arguments, further compiler flags.
 CASES = {
     "rans": ("rans_stress.c", RANS, ["2000", "1"], []),
@@ -35,6 +36,7 @@ CASES = {
         ["100"],
         ["-ffp-contract=off", "-DTEC_CONTEXT_PORTABLE", "-lm"],
     ),
+    "spectrum": ("spectrum_stress.c", [*SPECTRUM, *RANS], ["200"], ["-ffp-contract=off", "-lm"]),
     "transform": ("transform_stress.c", ["lifting.c", "klt.c"], ["60"], []),
     # As on a compiler that has no product of 128 bits.
     "rans-portable": ("rans_stress.c", RANS, ["500", "2"], ["-DTEC_RANS_NO_WIDE"]),
