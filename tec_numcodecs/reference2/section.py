@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import google_crc32c
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.reference2.coder import Coder, Reader, Weights
+from tec_numcodecs.reference2.context import ContextWalk, TemporalWalk
 from tec_numcodecs.reference2.fp import DateWalk
 from tec_numcodecs.reference2.layout import Grid, Layout, Setting, read_layout
 from tec_numcodecs.reference2.rans import Cursor, Ints, require
@@ -89,11 +90,24 @@ class Walker:
     setting: Setting
     lists: bool
 
+    past: list[TemporalWalk] = field(default_factory=list)  # of mini tt
+
     def date(self, coders: Sequence[Coder], layout: Layout, level: int = 0) -> Walked:
         """Walk over a date with one coder; of mini flextec, with one for each token."""
-        walk = DateWalk(coders[0], self.weights, self.setting, layout, lists=self.lists)
+        walk = self._walk(coders, layout)
         latents = walk.run(level)
         return Walked(latents, np.concatenate(walk.log).astype("<i4"))
+
+    def _walk(self, coders: Sequence[Coder], layout: Layout) -> DateWalk:
+        args = coders[0], self.weights, self.setting, layout
+        if self.setting.model == "fp":
+            return DateWalk(*args, lists=self.lists)
+        if self.setting.model == "elic":
+            return ContextWalk(*args, lists=self.lists)
+        past = [walk for walk in self.past if walk.layout == layout]
+        walk = TemporalWalk(*args, lists=self.lists, past=past)
+        self.past.append(walk)
+        return walk
 
     def show(self, walked: Walked, layout: Layout, level: int) -> Ints:
         """DN (C, h, w) of a level of a date."""

@@ -303,6 +303,8 @@ def random_setting(rng: np.random.Generator, model: str, most: int = 40) -> Sett
     known = 12 if sensor == "sentinel-2-l2a" else 13
     C = int(rng.choice([1, 2, 3, 4, known]))
     T = int(rng.choice([1, 1, 2, 3]))
+    if model == "tt" and rng.random() < 0.2:  # more candidates than a reference is made from
+        T, C, most = int(rng.integers(9, 12)), min(C, 3), min(most, 6)
     H, W = (int(n) for n in rng.integers(1, most + 1, 2))
     bands = tuple(sorted(int(b) for b in rng.choice(known, C, replace=False)))
     r = int(rng.choice([0, rng.integers(1, 224), rng.integers(60, 160)]))
