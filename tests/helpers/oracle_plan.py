@@ -51,7 +51,11 @@ class Plan:
     ) -> None:
         self.setting, self.layout = setting, layout
         self.grid = Grid(*setting.shape[2:])
-        self.weights, self.spectra = weights, dict(spectra)
+        self.weights = weights
+        self.spectra = {
+            level: (entry, [x for x in rotations if x.q < len(layout.bands(level))])
+            for level, (entry, rotations) in spectra.items()
+        }
         means = np.array(MEANS[setting.sensor])[list(setting.bands)]
         self.q: dict[tuple[int, int, int], Ints] = {}
         self._analyse(dn - means[:, None, None])

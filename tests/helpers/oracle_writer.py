@@ -206,6 +206,7 @@ def plain_section(
     """Write DN (T, C, H, W) by plain rounding.
 
     `spectra` are entry and rotations of levels 0 to 4 and of the low-pass (5); entry 0 if None.
+    Rotations of bands that a level does not have are left out.
     """
     dates = list(range(setting.shape[0])) if dates is None else list(dates)
     if layouts is None:

@@ -100,10 +100,7 @@ def test_decoded_native_bands_are_replicated_and_near_the_image(model, seed):
     T, C, H, W = setting.shape
     layouts = [random_layout(rng, C) for _ in range(T)]
     dn = replicated(rng, layouts, H, W)
-    rotations = [Rotation(1, 0, 3, -1)]
-    spectra = dict.fromkeys(range(6), (0, rotations))
-    if all(any(layout.classes) for layout in layouts) or C == 1:
-        spectra = dict.fromkeys(range(6), (0, []))
+    spectra = dict.fromkeys(range(6), (1, [Rotation(1, 0, 3, -1), Rotation(2, 1, 5, 1)]))
     written = plain_section(dn, setting, weights_of(model), layouts=layouts, spectra=spectra)
     found = read_section(written.section, setting, weights_of(model))
     assert all(is_replicated(date, layout) for date, layout in zip(found, layouts, strict=True))
