@@ -27,6 +27,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "requests": "stac",
         "rich": "cli",
         "rioxarray": "cli",
+        "scipy": "clouds",
         "shapely": "stac",
         "stac_fastapi": "catalog",
         "starlette": "catalog",

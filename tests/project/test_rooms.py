@@ -18,7 +18,8 @@ PACKAGES = ("tec_numcodecs", "tec_xarray")
 
 #: Folders and modules of tec_xarray from the ground up: each imports only what stands before it.
 FLOORS = (
-    "cube store encoding stac execution report plots archive encode accessor testing cli demo"
+    "cube store encoding stac execution gapfill report plots archive encode "
+    "accessor testing cli demo"
 ).split()
 #: Modules of more than one floor: errors, faces under old paths, versions, the tutorial scene.
 ANYWHERE = {"errors", "layout", "versions", "tutorial"}
