@@ -24,6 +24,7 @@ class Place(NamedTuple):
 
     `what` is entry, rotations, q, p, j, sign, reference, shift, flags, integers, digits, low flags
     or low bits. `at` says which values of the plane (or of its blocks) they are, in raster order.
+    `number` is the pass of mini flextec.
     """
 
     what: str
@@ -31,6 +32,7 @@ class Place(NamedTuple):
     component: int = 0
     orientation: int = 0
     at: NDArray[np.bool_] | None = None
+    number: int = 0
 
 
 class Table(dict[int, Row]):
@@ -49,9 +51,12 @@ class Coder(Protocol):
     """Gives a walk its integers."""
 
     def symbols(
-        self, place: Place, rows: Ints, table: Mapping[int, Row], lowest: int, highest: int
+        self, place: Place, rows: Ints, table: Mapping[int, Row], lowest: Any, highest: int
     ) -> Ints:
-        """One symbol for each row number; others than `lowest` to `highest` MUST be refused."""
+        """One symbol for each row number; others than `lowest` to `highest` MUST be refused.
+
+        `lowest` may be one for each symbol.
+        """
 
     def raws(self, place: Place, bits: Ints) -> Ints:
         """One raw value for each number of bits, 1 to 16."""
@@ -72,14 +77,14 @@ class Reader:
         self.rans = RansDecoder(data)
 
     def symbols(
-        self, place: Place, rows: Ints, table: Mapping[int, Row], lowest: int, highest: int
+        self, place: Place, rows: Ints, table: Mapping[int, Row], lowest: Any, highest: int
     ) -> Ints:
         found = np.array([self.rans.symbol(table[row]) for row in rows.tolist()], np.int64)
         wrong = found[(found < lowest) | (found > highest)]
         require(
             not wrong.size,
             f"{wrong[:1]} among {place.what} of component {place.component}, level {place.level}; "
-            f"from {lowest} to {highest} is possible",
+            f"from {np.min(lowest)} to {highest} is possible",
         )
         return found
 
@@ -99,7 +104,7 @@ class Reader:
 
 
 def one(
-    coder: Coder, place: Place, row: int, table: Mapping[int, Row], lowest: int, highest: int
+    coder: Coder, place: Place, row: int, table: Mapping[int, Row], lowest: Any, highest: int
 ) -> int:
     """One symbol."""
     return int(coder.symbols(place, np.array([row]), table, lowest, highest)[0])

@@ -132,8 +132,8 @@ class ContextWalk(DateWalk):
     def network(self, level: int, i: int) -> Network:
         return network_of(self.weights, f"{self.networks}.{level}.{i}")
 
-    def offsets(self, row: Ints, difference: Ints, bits: Ints) -> Ints:
-        """o of 10.5, given q - base."""
+    def offsets(self, row: Ints, difference: Ints, bits: Ints, q: Ints) -> Ints:  # noqa: ARG002
+        """o of 10.5; `difference` is q - base."""
         o = self.weights.tensor("offsets")[row, np.clip(difference, -3, 3) + 3]
         return np.where(bits > 0, 0, o)
 
@@ -145,7 +145,7 @@ class ContextWalk(DateWalk):
         rows = row_of(A - 8 * bits, B, M - 16 * base + 8)
         h = (1 << bits) >> 1
         q = self.coder.integers(place, rows, self.rows, base - h, bits, 1 << 21)
-        return q, self.offsets(rows, q - base, bits)
+        return q, self.offsets(rows, q - base, bits, q)
 
 
 def network_of(weights: Weights, name: str) -> Network:
@@ -195,7 +195,7 @@ class TemporalWalk(ContextWalk):
         known = [walk.known[level] for walk in self.past[-LATEST:]]
         costs = []
         for candidate in known:
-            n = around(np.abs(candidate.P - P).sum(0), "edge")
+            n = around(np.abs(candidate.P - P).sum(0), repeat=True)
             costs.append(np.sum(n, (0, 1)))
         best = np.argmin(np.stack(costs), 0)  # (h, w)
 

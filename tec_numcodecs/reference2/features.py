@@ -136,7 +136,7 @@ class Surroundings:
 
     def _image_features(self, L: Ints) -> Iterator[Ints]:
         """Numbers 35 to 45, of one component; as large as L."""
-        n = around(L, "edge")
+        n = around(L, repeat=True)
         for difference in (
             n[1][0] + n[1][2] - 2 * L,
             n[0][1] + n[2][1] - 2 * L,
@@ -157,7 +157,7 @@ class Surroundings:
         yield h(held)
         yield h_signed(held)
         yield from map(h, sums(np.abs(held))[1:])
-        n = around(gap, "edge")
+        n = around(gap, repeat=True)
         steep = np.abs(n[1][2] - n[1][0]) + np.abs(n[2][1] - n[0][1])
         for plane in (h(gap), h_signed(gap), h(steep)):
             yield plane[: held.shape[0], : held.shape[1]]
@@ -167,7 +167,7 @@ class Surroundings:
         c, c_signed, n, m = self.compand.c, self.compand.c_signed, around(q), around(np.abs(q))
         yield c(m[1][0] + m[1][2])
         yield c(m[0][1] + m[2][1])
-        yield c(sums(np.abs(q))[2])
+        yield c(m[0][0] + m[0][2] + m[2][0] + m[2][2])
         yield c_signed(n[1][0] + n[1][2])
         yield c_signed(n[0][1] + n[2][1])
 

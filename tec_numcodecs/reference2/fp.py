@@ -33,10 +33,17 @@ def spread(values: Ints, n: int, shape: tuple[int, int]) -> Ints:
     return fit(values.repeat(n, -2).repeat(n, -1), shape)
 
 
-def around(a: Ints, mode: str = "constant") -> list[list[Ints]]:
-    """Nine planes (h, w): [y][x] is the neighbor y - 1 below and x - 1 to the right."""
+def around(a: Ints, *, repeat: bool = False) -> list[list[Ints]]:
+    """Nine planes (h, w): [y][x] is the neighbor y - 1 below and x - 1 to the right.
+
+    Beyond the edges there are zeros, or the edges are repeated.
+    """
     h, w = a.shape
-    padded = np.pad(a, 1, mode)  # type: ignore[call-overload]
+    padded = np.zeros((h + 2, w + 2), np.int64)
+    padded[1:-1, 1:-1] = a
+    if repeat:
+        padded[0], padded[-1] = padded[1], padded[-2]
+        padded[:, 0], padded[:, -1] = padded[:, 1], padded[:, -2]
     return [[padded[y : y + h, x : x + w] for x in range(3)] for y in range(3)]
 
 
@@ -152,12 +159,13 @@ class DateWalk:
     def lowpass(self) -> Ints:
         """Code the low-pass; in bands (C, h, w)."""
         spectrum = self.spectrum(LOWPASS)
-        planes = [
-            undo_prediction(self.plane(LOWPASS, k, 0)[0])
-            for k in range(len(self.layout.bands(LOWPASS)))
-        ]
-        dn = dequantised(np.stack(planes), 0, step_of(self.setting.r, LOWPASS))
-        return self.to_bands(spectrum, dn)
+        return self.to_bands(spectrum, self.lowpass_dn())
+
+    def lowpass_dn(self) -> Ints:
+        """Code the components of the low-pass; in DN (C, h, w)."""
+        components = range(len(self.layout.bands(LOWPASS)))
+        planes = [undo_prediction(self.plane(LOWPASS, k, 0)[0]) for k in components]
+        return dequantised(np.stack(planes), 0, step_of(self.setting.r, LOWPASS))
 
     def details(self, level: int) -> list[Ints]:
         """Code a level; HL, LH, HH in bands (n, h, w)."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.reference2.coder import Coder, Reader, Weights
 from tec_numcodecs.reference2.context import ContextWalk, TemporalWalk
+from tec_numcodecs.reference2.flextec import FlexWalk, read_tokens
 from tec_numcodecs.reference2.fp import DateWalk
 from tec_numcodecs.reference2.layout import Grid, Layout, Setting, read_layout
 from tec_numcodecs.reference2.rans import Cursor, Ints, require
@@ -95,10 +96,12 @@ class Walker:
     def date(self, coders: Sequence[Coder], layout: Layout, level: int = 0) -> Walked:
         """Walk over a date with one coder; of mini flextec, with one for each token."""
         walk = self._walk(coders, layout)
-        latents = walk.run(level)
+        latents = walk.run() if isinstance(walk, FlexWalk) else walk.run(level)
         return Walked(latents, np.concatenate(walk.log).astype("<i4"))
 
-    def _walk(self, coders: Sequence[Coder], layout: Layout) -> DateWalk:
+    def _walk(self, coders: Sequence[Coder], layout: Layout) -> DateWalk | FlexWalk:
+        if self.setting.model == "flextec":
+            return FlexWalk(coders, self.weights, self.setting, layout, lists=self.lists)
         args = coders[0], self.weights, self.setting, layout
         if self.setting.model == "fp":
             return DateWalk(*args, lists=self.lists)
@@ -181,12 +184,17 @@ def read_section(
         ):
             if t not in wanted and (setting.model != "tt" or t > last):
                 continue
-            coders = [Reader(stream)]
+            flex = setting.model == "flextec"
+            parts = read_tokens(stream, setting) if flex else [stream]
+            coders = [Reader(part) for part in parts[:tokens]]
             walked = walker.date(coders, layout, level)
-            if level == 0:
+            if level == 0 or flex:  # else finer levels were not read
                 for coder in coders:
                     coder.finish()
-                require(walked.checksum == crc, f"symbols of date {t} with another checksum")
+                require(
+                    walked.checksum == crc or len(coders) < len(parts),
+                    f"symbols of date {t} with another checksum",
+                )
             if t in wanted:
                 shown_dn = walker.show(walked, layout, level)
                 found[[i for i, w in enumerate(wanted) if w == t]] = shown_dn

@@ -108,21 +108,37 @@ class Plan:
 
     def plane(self, place: Place) -> Ints:
         """Integers of a plane: as coded, so residuals of the low-pass."""
-        q = self.q[place.level, place.component, place.orientation]
+        q = self.known(place)
         return residuals(q) if place.level == LOWPASS else q
+
+    def known(self, place: Place, digits: int = 0) -> Ints:
+        """Integers of a plane as a pass of mini flextec knows them, or without more digits."""
+        q = self.q[place.level, place.component, place.orientation]
+        if self.setting.model != "flextec":
+            return q
+        d = 3 - place.number
+        if place.level == LOWPASS:
+            d = min(d, max((176 - self.setting.r) // 16, 0))
+        return np.sign(q) * (np.abs(q) >> (d + digits))
 
     def symbols(self, place: Place) -> Ints:
         assert place.at is not None
         if place.what == "flags":
             return np.minimum(sum_blocks(np.abs(self.plane(place))), 1)[place.at]
-        raise NotImplementedError(place.what)
+        now = self.known(place)
+        if place.what == "low flags":
+            return np.abs(np.sign(now))[place.at]
+        was = self.known(place, 1)
+        return np.where(was == 0, now, np.abs(now) & 1)[place.at]
 
     def integers(self, place: Place) -> Ints:
         assert place.at is not None
         return self.plane(place)[place.at]
 
     def low_bits(self, place: Place) -> Ints:
-        raise NotImplementedError(place.what)
+        assert place.at is not None
+        now, was = self.known(place), self.known(place, 1)
+        return np.where(was == 0, now < 0, np.abs(now) & 1)[place.at]
 
 
 def residuals(q: Ints) -> Ints:

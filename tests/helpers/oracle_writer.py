@@ -28,7 +28,7 @@ class Ask(NamedTuple):
 
     rows: Ints
     table: Mapping[int, Row]
-    lowest: int
+    lowest: Any
     highest: int
     base: Any = 0
     bits: Any = 0

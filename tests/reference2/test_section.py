@@ -21,7 +21,7 @@ from tec_numcodecs.reference2.section import Walker, read_section
 from tec_numcodecs.reference2.spectrum import Rotation
 from tec_numcodecs.weights import local_store, safetensors_io
 
-MODELS = ["fp", "elic", "tt"]
+MODELS = ["fp", "elic", "tt", "flextec"]
 L2A = "sentinel-2-l2a"
 
 
