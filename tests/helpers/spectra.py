@@ -1,4 +1,4 @@
-"""The spectral transform as FORMAT.md 9.1 and 10.1 describe it, in plain NumPy, matrix by matrix."""
+"""The spectral transform as FORMAT.md 9.1 and 10.1 describe it, in plain NumPy."""
 
 from __future__ import annotations
 

@@ -145,6 +145,29 @@ static int lists(const tec_rans_tables *t, size_t n)
     return 0;
 }
 
+/* Few entries and samples of any size; what is chosen can be used. */
+static int choose(size_t n)
+{
+    const size_t entries = 1 + next() % 3, count = next() % 1100;
+    double *book = block(entries * n * n * sizeof *book), *x = block(n * count * sizeof *x);
+    size_t entry = 99;
+    tec_rotations list;
+    for (size_t e = 0; e < entries; e++) {
+        double *a = covariance(n);
+        tec_spectrum_eigen(a, n, book + e * n * n);
+        free(a);
+    }
+    const double size = ldexp(1, (int)(next() % 30));
+    for (size_t i = 0; i < n * count; i++) x[i] = uniform() * size;
+    if (count && next() % 8 == 0) x[next() % (n * count)] = next() % 2 ? NAN : 1e300;
+    int failed = tec_spectrum_choose(book, entries, n, x, count, 3, ldexp(1, (int)(next() % 20)),
+                                     next() % 4 > 0, next() % 4, &entry, &list) != 0;
+    failed |= entry >= entries || !valid(&list, n);
+    free(book);
+    free(x);
+    return failed;
+}
+
 int main(int argc, char **argv)
 {
     const size_t rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 100;
@@ -155,6 +178,7 @@ int main(int argc, char **argv)
         const size_t n = 1 + i % TEC_BANDS;
         if (derive(n)) return 2;
         if (lists(tables, n)) return 3;
+        if (choose(n)) return 4;
     }
     tec_rans_tables_free(tables);
     return 0;

@@ -17,7 +17,10 @@ CSRC = ROOT / "tec_numcodecs" / "_csrc"
 FLAGS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 RANS = ["rans_tables.c", "rans_encode.c", "rans_decode.c"]
 CONTEXT = [f"context_{part}.c" for part in ("features", "network", "prices", "rows")]
-SPECTRUM = [f"core/{part}.c" for part in ("spectrum", "spectrum_apply", "rotations")]
+SPECTRUM = [
+    f"core/{part}.c"
+    for part in ("spectrum", "spectrum_apply", "spectrum_choose", "spectrum_cost", "rotations")
+]
 # Stress program, the sources of the core that it needs, its arguments, further compiler flags.
 CASES = {
     "rans": ("rans_stress.c", RANS, ["2000", "1"], []),

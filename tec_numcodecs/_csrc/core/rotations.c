@@ -1,21 +1,18 @@
 #include <math.h>
 
+#include "rotation_weights.h"
 #include "spectrum.h"
 
 /* ---- tables ------------------------------------------------------------------------------- */
 
-/* Frequencies in training scenes, smoothed: number of rotations of a level; q given the number of
- * rows, and p given q (cut off where there are fewer); angles. */
-static const uint16_t OF_COUNT[TEC_ROTATIONS + 1] = {
-    121, 31, 36, 36, 34, 34, 30, 24, 22, 18, 16, 13, 12, 11, 10, 9, 9, 8, 8, 7, 7, 6,
-    6,   5,  5,  5,  4,  4,  4,  3,  3,  3,  3,  3,  2,  2,  2,  2, 2, 2, 2, 2, 2, 2,
-    2,   1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1, 1, 1, 1, 11};
-static const uint16_t OF_Q[TEC_BANDS - 1] = {630, 811, 837, 760, 743, 526,
-                                             500, 471, 419, 361, 263, 60};
-static const uint16_t OF_P[TEC_BANDS - 1] = {2139, 1489, 1074, 551, 430, 241,
-                                             164,  96,   86,   37,  14,  6};
-static const uint16_t OF_ANGLE[TEC_ANGLES] = {4,    110,  547, 1004, 1442, 1384,
-                                              1090, 523, 185, 27,   6,    3};
+const tec_rotation_weights tec_rotations_weights = {
+    .count = {121, 31, 36, 36, 34, 34, 30, 24, 22, 18, 16, 13, 12, 11, 10, 9, 9, 8, 8, 7, 7, 6,
+              6,   5,  5,  5,  4,  4,  4,  3,  3,  3,  3,  3,  2,  2,  2,  2, 2, 2, 2, 2, 2, 2,
+              2,   1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1, 1, 1, 1, 11},
+    .q = {630, 811, 837, 760, 743, 526, 500, 471, 419, 361, 263, 60},
+    .p = {2139, 1489, 1074, 551, 430, 241, 164, 96, 86, 37, 14, 6},
+    .angle = {4, 110, 547, 1004, 1442, 1384, 1090, 523, 185, 27, 6, 3},
+};
 
 enum { ROWS = TEC_ROW_P + TEC_BANDS, ENTRIES = 1024, SCALE = 65536 };
 
@@ -54,12 +51,13 @@ static size_t at_least_one(size_t count, size_t most)
 
 tec_rans_status tec_rotations_tables(tec_rans_tables **out)
 {
+    const tec_rotation_weights *w = &tec_rotations_weights;
     builder b = {.rows = 0};
-    add_row(&b, OF_COUNT, TEC_ROTATIONS + 1, 0);
-    add_row(&b, OF_ANGLE, TEC_ANGLES, 1);
+    add_row(&b, w->count, TEC_ROTATIONS + 1, 0);
+    add_row(&b, w->angle, TEC_ANGLES, 1);
     for (size_t n = 0; n < TEC_ROW_P - TEC_ROW_Q; n++)
-        add_row(&b, OF_Q, at_least_one(n ? n - 1 : 0, TEC_BANDS - 1), 1);
-    for (size_t q = 0; q < TEC_BANDS; q++) add_row(&b, OF_P, at_least_one(q, TEC_BANDS - 1), 0);
+        add_row(&b, w->q, at_least_one(n ? n - 1 : 0, TEC_BANDS - 1), 1);
+    for (size_t q = 0; q < TEC_BANDS; q++) add_row(&b, w->p, at_least_one(q, TEC_BANDS - 1), 0);
     return tec_rans_tables_new(b.cdf, b.starts, b.minimum, b.entries, b.rows, out);
 }
 

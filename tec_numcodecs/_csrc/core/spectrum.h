@@ -68,4 +68,14 @@ tec_rans_status tec_rotations_read(tec_rans_decoder *d, const tec_rans_tables *t
 tec_rans_status tec_rotations_write(tec_rans_encoder *e, const tec_rans_tables *t, size_t n,
                                     const tec_rotations *list);
 
+/* The encoder's choice for one level (or the low-pass) of a date: an entry of the codebook and a list
+ * of rotations that make what is coded cheap, list included. A coefficient y costs
+ * log2(1 + y^2 / noise) bits. book: (entries, n, n) rows; x: (n, count) samples of what is coded,
+ * each of which stands for `each` coefficients; noise: step^2 / 12; rotate: whether lists are
+ * allowed; bases: how many entries are tried with lists. The same on all machines.
+ * 0, or TEC_RANS_NO_MEMORY: then entry 0 and no list, which is valid, too. */
+tec_rans_status tec_spectrum_choose(const double *book, size_t entries, size_t n, const double *x,
+                                    size_t count, double each, double noise, int rotate,
+                                    size_t bases, size_t *entry, tec_rotations *list);
+
 #endif

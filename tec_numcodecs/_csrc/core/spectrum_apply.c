@@ -73,7 +73,7 @@ void tec_spectrum_forward(const tec_spectrum *s, const int32_t *const *bands,
                           int32_t *const *components, size_t count, int aligned)
 {
     const size_t n = s->n;
-    double x[TEC_BANDS * STRIDE];
+    _Alignas(64) double x[TEC_BANDS * STRIDE];
     for (size_t at = 0; at < count; at += BLOCK) {
         const size_t now = count - at < BLOCK ? count - at : BLOCK;
         for (size_t i = 0; i < n; i++) load(x + i * STRIDE, bands[s->band[i]] + at, 1, now);
@@ -90,7 +90,7 @@ void tec_spectrum_inverse(const tec_spectrum *s, const int32_t *const *component
                           int32_t *const *bands, size_t count, int aligned)
 {
     const size_t n = s->n;
-    double x[TEC_BANDS * STRIDE];
+    _Alignas(64) double x[TEC_BANDS * STRIDE];
     for (size_t at = 0; at < count; at += BLOCK) {
         const size_t now = count - at < BLOCK ? count - at : BLOCK;
         for (size_t k = 0; k < n; k++)

@@ -149,6 +149,19 @@ PyObject *tec_py_rotations_write(PyObject *module, PyObject *args)
     return Py_BuildValue("iy#", (int)status, bytes, (Py_ssize_t)length);
 }
 
+/* A number, and a list as int32 bytes. */
+static PyObject *list_bytes(Py_ssize_t number, const tec_rotations *list)
+{
+    int32_t found[4 * TEC_ROTATIONS];
+    for (size_t i = 0; i < list->count; i++) {
+        const tec_rotation r = list->list[i];
+        const int32_t own[4] = {r.q, r.p, r.j, r.sign};
+        memcpy(found + 4 * i, own, sizeof own);
+    }
+    return Py_BuildValue("ny#", number, (const char *)found,
+                         (Py_ssize_t)(4 * list->count * sizeof *found));
+}
+
 PyObject *tec_py_rotations_read(PyObject *module, PyObject *args)
 {
     PyObject *object;
@@ -171,12 +184,34 @@ PyObject *tec_py_rotations_read(PyObject *module, PyObject *args)
         tec_rans_tables_free(tables);
     }
     if (!done(&all, 1)) return NULL;
-    int32_t found[4 * TEC_ROTATIONS];
-    for (size_t i = 0; i < list.count; i++) {
-        const tec_rotation r = list.list[i];
-        const int32_t own[4] = {r.q, r.p, r.j, r.sign};
-        memcpy(found + 4 * i, own, sizeof own);
+    return list_bytes(status, &list);
+}
+
+PyObject *tec_py_spectrum_choose(PyObject *module, PyObject *args)
+{
+    PyObject *object[2];
+    Py_ssize_t size, bases;
+    double each, noise;
+    int rotate;
+    size_t in_book, in_x, entry = 0;
+    tec_rotations list = {0};
+    tec_rans_status status = TEC_RANS_OK;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOnddpn", &object[0], &object[1], &size, &each, &noise, &rotate,
+                          &bases))
+        return NULL;
+    buffers all = {.count = 0, .fits = 1};
+    const size_t n = rows_of(&all, size);
+    const double *book = numbers(&all, object[0], sizeof *book, 0, &in_book);
+    const double *x = numbers(&all, object[1], sizeof *x, 0, &in_x);
+    if (ready(&all)) all.fits = in_book && in_book % (n * n) == 0 && in_x % n == 0;
+    if (ready(&all)) {
+        Py_BEGIN_ALLOW_THREADS
+        status = tec_spectrum_choose(book, in_book / (n * n), n, x, in_x / n, each, noise, rotate,
+                                     (size_t)bases, &entry, &list);
+        Py_END_ALLOW_THREADS
     }
-    return Py_BuildValue("iy#", (int)status, (const char *)found,
-                         (Py_ssize_t)(4 * list.count * sizeof *found));
+    if (!done(&all, 1)) return NULL;
+    if (status) return PyErr_NoMemory();
+    return list_bytes((Py_ssize_t)entry, &list);
 }

@@ -10,6 +10,7 @@ PyObject *tec_py_spectrum_turn(PyObject *module, PyObject *args);
 PyObject *tec_py_spectrum_make(PyObject *module, PyObject *args);
 PyObject *tec_py_spectrum_forward(PyObject *module, PyObject *args);
 PyObject *tec_py_spectrum_inverse(PyObject *module, PyObject *args);
+PyObject *tec_py_spectrum_choose(PyObject *module, PyObject *args);
 PyObject *tec_py_rotations_write(PyObject *module, PyObject *args);
 PyObject *tec_py_rotations_read(PyObject *module, PyObject *args);
 
@@ -24,6 +25,8 @@ PyObject *tec_py_rotations_read(PyObject *module, PyObject *args);
      "spectrum_forward(spectrum, bands, components, aligned): fills components"},                 \
     {"spectrum_inverse", tec_py_spectrum_inverse, METH_VARARGS,                                   \
      "spectrum_inverse(spectrum, components, bands, aligned): fills bands"},                      \
+    {"spectrum_choose", tec_py_spectrum_choose, METH_VARARGS,                                     \
+     "spectrum_choose(book, x, n, each, noise, rotate, bases) -> entry, list as int32 bytes"},    \
     {"rotations_write", tec_py_rotations_write, METH_VARARGS,                                     \
      "rotations_write(n, list) -> status, bytes"},                                                \
     {"rotations_read", tec_py_rotations_read, METH_VARARGS,                                       \
