@@ -31,6 +31,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "shapely": "stac",
         "stac_fastapi": "catalog",
         "starlette": "catalog",
+        "terratorch": "terratorch",
         "torch": "terracodec",
         "typer": "cli",
         "uvicorn": "catalog",

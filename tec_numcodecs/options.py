@@ -253,7 +253,7 @@ def _parse(key: str, value: object, label: str | None = None) -> str | int | boo
 
 def _parse_device(value: object) -> str:
     # Kinds that torch has; "gpu" is none, and would only be found out in the middle of a night.
-    kinds = r"(cpu|cuda|mps|xpu|hpu|mtia)(:\d+)?"
+    kinds = r"(cpu|cuda|mps|xpu|hpu|mtia)(:\d+)?|cpu-torch"
     if not isinstance(value, str) or not re.fullmatch(kinds, value):
         raise ValueError
     return value

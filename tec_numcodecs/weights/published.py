@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tec_numcodecs.errors import InvalidInput, WeightsError
+from tec_numcodecs.weights.reachable import reason_unreachable
 
 PUBLISHED = "terracodec-1.0"  # what a user calls the family
 
@@ -180,8 +181,16 @@ def fetch(checkpoint: Published) -> Path:
         if path.is_file():
             return path
     # Slow to import, and only this function needs it.
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
+    unreachable = reason_unreachable(checkpoint.url)
+    if unreachable is not None:
+        kept = try_to_load_from_cache(checkpoint.repository, checkpoint.file, revision=_REVISION)
+        if isinstance(kept, str):
+            return Path(kept)
+        raise WeightsError(
+            f"could not fetch {checkpoint.file}: {unreachable}", fix=_by_hand(checkpoint)
+        )
     try:
         found = hf_hub_download(
             checkpoint.repository,
@@ -193,10 +202,16 @@ def fetch(checkpoint: Published) -> Path:
         other = "name a cache that can be written in HF_HOME, or " if _is_disk(error) else ""
         raise WeightsError(
             f"could not fetch {checkpoint.file}: {_reason(error)}",
-            fix=f"{other}download {checkpoint.url} on a machine with a network, put the file into "
-            f"a directory and name that in TEC_WEIGHTS_DIR",
+            fix=f"{other}{_by_hand(checkpoint)}",
         ) from error
     return Path(found)
+
+
+def _by_hand(checkpoint: Published) -> str:
+    return (
+        f"download {checkpoint.url} on a machine with a network, put the file into a directory and "
+        "name that in TEC_WEIGHTS_DIR"
+    )
 
 
 def _is_disk(error: Exception) -> bool:

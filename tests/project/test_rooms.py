@@ -23,7 +23,7 @@ FLOORS = (
 ).split()
 #: Modules of more than one floor: errors, faces under old paths, versions, the tutorial scene.
 ANYWHERE = {"errors", "layout", "versions", "tutorial"}
-TORCH = ("tec_numcodecs/models/terracodec", "tec_numcodecs/training")
+TORCH = ("tec_numcodecs/models/terracodec", "tec_numcodecs/terratorch", "tec_numcodecs/training")
 
 
 def modules() -> dict[str, Path]:

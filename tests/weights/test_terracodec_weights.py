@@ -280,3 +280,23 @@ def test_a_cache_that_cannot_be_written(
     assert done.stdout.startswith("WeightsError: "), done.stderr
     assert "ermission denied" in done.stdout
     assert ("HF_HOME" if place == "hub" else "TEC_WEIGHTS_DIR") in done.stdout
+
+
+# --- no network --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
+def test_without_a_network_there_is_one_message_and_no_wait(tmp_path: Path, endpoint: str) -> None:
+    code = (
+        "import time; from tec_numcodecs.weights import published; start = time.monotonic()\n"
+        "try: published.fetch(published.published('fp', 10.0))\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+        "assert time.monotonic() - start < 60"
+    )
+    done = run(tmp_path, "-c", code, HF_ENDPOINT=endpoint)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(
+        "WeightsError could not fetch TerraCodec_v1_FP_S2L2A_lambda-10.pt"
+    )
+    assert "no connection to" in done.stdout
+    assert "TEC_WEIGHTS_DIR" in done.stdout

@@ -195,6 +195,7 @@ class Elic(Published):
     """
 
     name = "elic"
+    multiple = PIXEL_MULTIPLE
 
     def __init__(self, tensors: freezing.Tensors) -> None:
         bands, self.hyper_channels, self.channels = sizes(tensors)
@@ -251,9 +252,12 @@ class Elic(Published):
 
     def synthesis(self, latents: Sequence[Latents]) -> list[NDArray[Any]]:
         """Reconstruct digital numbers."""
-        return [
-            self._pixels(self._with_state(item).state["y_hat"], item.geometry) for item in latents
-        ]
+        return [self._pixels(self.decoded(item), item.geometry) for item in latents]
+
+    def decoded(self, item: Latents) -> Tensor:
+        """Return y_hat, float64 [T, M, h, w]."""
+        y_hat: Tensor = self._with_state(item).state["y_hat"]
+        return y_hat
 
     def _with_state(self, item: Latents) -> Latents:
         if "y_hat" in item.state:

@@ -11,6 +11,7 @@ All twins map float64 [B, C, H, W], channels-last in memory, and keep their inpu
 
 from __future__ import annotations
 
+import abc
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tec_numcodecs.errors import WeightsError
-from tec_numcodecs.models.base import Geometry, Model, SynthesisKind
+from tec_numcodecs.models.base import Geometry, Latents, Model, SynthesisKind
 from tec_numcodecs.models.terracodec import layers
 from tec_numcodecs.models.terracodec.devices import limited_threads
 from tec_numcodecs.models.terracodec.exact import layers as exact
@@ -35,9 +36,16 @@ class Published(Model):
     """What the published architectures share: a synthesis in floating point, or an exact one."""
 
     synthesis_kind: SynthesisKind = "float"
+    multiple: int  # rows and columns of pixels are filled up to one of it
+    channels: int  # of the latents
     standardiser: Standardiser
+    g_a: nn.Module
     g_s: nn.Module
     _exact: Transform
+
+    @abc.abstractmethod
+    def decoded(self, item: Latents) -> Tensor:
+        """Return what the synthesis sees of some latents, float [T, M, h, w]."""
 
     def running(self) -> AbstractContextManager[None]:
         """Threads of torch, as the options say."""

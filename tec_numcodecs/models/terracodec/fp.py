@@ -78,6 +78,7 @@ class FactorizedPrior(Published):
     """
 
     name = "fp"
+    multiple = STRIDE
 
     def __init__(self, tensors: freezing.Tensors) -> None:
         bands, n, m = sizes(tensors)
@@ -120,11 +121,11 @@ class FactorizedPrior(Published):
 
     def synthesis(self, latents: Sequence[Latents]) -> list[NDArray[Any]]:
         """Reconstruct digital numbers."""
-        out = []
-        for item in latents:
-            symbols = torch.from_numpy(item.symbols).reshape(self._shape(item.geometry))
-            out.append(self._pixels(self.dequantised(symbols), item.geometry))
-        return out
+        return [self._pixels(self.decoded(item), item.geometry) for item in latents]
+
+    def decoded(self, item: Latents) -> Tensor:
+        """Add the medians: float64 [T, M, h, w]."""
+        return self.dequantised(torch.from_numpy(item.symbols).reshape(self._shape(item.geometry)))
 
     def dequantised(self, symbols: Tensor) -> Tensor:
         """Add the medians: int32 [T, M, h, w] to float64."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.models.terracodec.devices import chosen_device, on_device
+from tec_numcodecs.models.terracodec.devices import chosen_device, full_precision, on_device
 
 _PEDESTAL = 2.0**-36  # of the reparametrisation of GDN (Balle et al. 2016, as trained upstream)
 _BETA_MINIMUM = 1e-6
@@ -34,7 +34,8 @@ class Pointwise(nn.Conv2d):
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolve [B, C, H, W] with weight [N, C, 1, 1] and bias [N]."""
     mkldnn = torch.backends.mkldnn
-    if x.device.type == "cpu" and mkldnn.is_available() and mkldnn.enabled:
+    trains = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    if x.device.type == "cpu" and mkldnn.is_available() and mkldnn.enabled and not trains:
         run = torch.ops.aten.mkldnn_convolution
         out: Tensor = run(x, weight, bias, (0, 0), (1, 1), (1, 1), 1)
         return out
@@ -97,10 +98,13 @@ class GDN(nn.Module):
         """Map [B, C, H, W] to the same shape, in place if it lies in channels-last memory.
 
         A thousand pixels at a time: squares and norms then stay in the cache. In place, here and
-        below: these networks only infer, and fresh memory costs more than the arithmetic.
+        below, wherever gradients allow it: fresh memory costs more than the arithmetic.
         """
         gamma = self.gamma_reparam(self.gamma)[:, :, None, None]
         beta = self.beta_reparam(self.beta)
+        if torch.is_grad_enabled():
+            norm = pointwise(x * x, gamma, beta)
+            return x * (norm.sqrt() if self.inverse else norm.rsqrt())
         pixels = x.permute(0, 2, 3, 1).flatten(0, 2)  # (B H W, C), a view of channels-last memory
         for part in pixels.split(_PIXELS_TOGETHER):
             squares = (part * part)[None, None].permute(0, 3, 1, 2)  # (1, C, 1, pixels)
@@ -190,7 +194,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, H, W] to the same shape."""
-        branch: Tensor = self.conv_b(x).sigmoid_().mul_(self.conv_a(x))
+        mask: Tensor = self.conv_b(x).sigmoid_()
+        features = self.conv_a(x)
+        branch = mask * features if torch.is_grad_enabled() else mask.mul_(features)
         return branch.add_(x)
 
 
@@ -246,7 +252,7 @@ def run_float(network: nn.Module, x: Tensor) -> Tensor:
     strided transposed convolution is several times faster so.
     """
     device = chosen_device()
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+    with torch.inference_mode(), full_precision(device):
         there = x.to(device, torch.float32).contiguous(memory_format=torch.channels_last)
         out: Tensor = on_device(network, device)(there)
         return out.to(x.device)

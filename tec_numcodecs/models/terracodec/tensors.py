@@ -3,6 +3,10 @@
 The codec of an archive takes digital numbers; networks are used to tensors with zero mean and unit
 deviation. `ImageCodec` and `SequenceCodec` take those and give those back, with the same streams
 and the same exact arithmetic as the archive.
+
+In ``train()`` mode ``forward`` has gradients: rounding passes them on as they are (a
+straight-through estimator), and the transforms learn. The entropy networks are integers and learn
+nothing here.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import copy
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -18,8 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
-from tec_numcodecs.models.base import Geometry, Latents, Model, Rate
-from tec_numcodecs.models.terracodec import coders
+from tec_numcodecs.models.base import Geometry, Latents, Rate
+from tec_numcodecs.models.terracodec import coders, layers
+from tec_numcodecs.models.terracodec.devices import of_tensor, running_on
+from tec_numcodecs.models.terracodec.exact_synthesis import Published
 from tec_numcodecs.models.terracodec.standardize import Standardiser
 from tec_numcodecs.weights.local_store import WeightsId
 
@@ -39,11 +46,14 @@ class _Standardised(Standardiser):
 
 
 class _TensorCodec(nn.Module):
-    """What both kinds share. The networks are no submodules: they never train and stay on the CPU.
+    """What both kinds share.
+
+    The transforms are submodules, copied from the model, and go where the module is moved to. The
+    entropy networks are shared with the model.
 
     Parameters
     ----------
-    model : Model
+    model : Published
         A published architecture with its weights.
     weights : WeightsId
     lam : float or None
@@ -52,13 +62,14 @@ class _TensorCodec(nn.Module):
 
     axes: tuple[str, ...]  # of inputs and outputs
 
-    def __init__(self, model: Model, weights: WeightsId, lam: float | None) -> None:
+    def __init__(self, model: Published, weights: WeightsId, lam: float | None) -> None:
         super().__init__()
-        own = copy.copy(model)  # the networks are shared; only what surrounds them differs
-        standardiser: Standardiser = model.standardiser  # type: ignore[attr-defined]
-        own.standardiser = _Standardised(standardiser.sensor)  # type: ignore[attr-defined]
+        own = copy.copy(model)
+        own.standardiser = _Standardised(model.standardiser.sensor)
+        self.analysis_transform = own.g_a = copy.deepcopy(model.g_a).requires_grad_(True)
+        self.synthesis_transform = own.g_s = copy.deepcopy(model.g_s).requires_grad_(True)
         self._model = own
-        self._sensor = standardiser.sensor
+        self._sensor = model.standardiser.sensor
         self.weights, self.lam = weights, lam
 
     @property
@@ -93,7 +104,8 @@ class _TensorCodec(nn.Module):
                 allowed="finite numbers",
                 fix="fill what is not there; the codec of an archive does it for you",
             )
-        cubes = list(x.detach().reshape(sizes).cpu().numpy())  # of (T, C, H, W)
+        numbers = x.detach().reshape(sizes).to("cpu", torch.float32)
+        cubes = list(numbers.numpy())  # of (T, C, H, W)
         count, geometry = len(cubes), self._geometry(sizes)
         return self._model.analysis(cubes, [geometry] * count, [self._rate(quality)] * count)
 
@@ -116,6 +128,21 @@ class _TensorCodec(nn.Module):
                 f"quality={quality!r}", allowed="one whole number from 1 to 16 for the sequence"
             )
         return Rate(0, quality)
+
+    def _running(self) -> AbstractContextManager[None]:
+        """Where calls run: on the module's device, or where the options say if that is the CPU."""
+        return running_on(of_tensor(next(self.parameters())))
+
+    def _differentiable(self, x: Tensor, latents: list[Latents]) -> Tensor:
+        """Reconstruct with gradients; `latents` are those of `x`."""
+        sizes = self._sizes(x.shape)
+        frames = x.reshape(-1, *sizes[2:]).to(torch.float32)
+        y = self.analysis_transform(layers.pad_to_multiple(frames, self._model.multiple))
+        with torch.no_grad():
+            decoded = torch.cat([self._model.decoded(item) for item in latents])
+        y = y + (decoded.to(y) - y).detach()
+        out: Tensor = self.synthesis_transform(y)[..., : sizes[3], : sizes[4]]
+        return out.reshape(x.shape)
 
     def _pixels(self, latents: list[Latents], x: Tensor | None = None) -> Tensor:
         found = [torch.from_numpy(np.array(cube)) for cube in self._model.synthesis(latents)]
@@ -147,8 +174,9 @@ class _TensorCodec(nn.Module):
         InvalidInput
             The tensor is not of that shape, or holds what is not finite.
         """
-        latents = self._latents(x, quality)
-        strings = self._model.entropy_encode(latents)
+        with self._running():
+            latents = self._latents(x, quality)
+            strings = self._model.entropy_encode(latents)
         return {
             "strings": strings,
             "bits": 8 * sum(map(len, strings)),
@@ -187,14 +215,16 @@ class _TensorCodec(nn.Module):
             raise CorruptChunk(f"{len(parts['strings'])} strings", allowed=f"{count}")
         geometries = [self._geometry(sizes)] * count
         rates = [self._rate(parts["quality"])] * count
-        latents = self._model.entropy_decode(parts["strings"], geometries, rates)
+        with self._running():
+            latents = self._model.entropy_decode(parts["strings"], geometries, rates)
         for item, check in zip(latents, parts["checks"], strict=True):
             if _check(item) != check:
                 raise CorruptChunk(
                     f"checksum {_check(item):08x} over the decoded symbols",
                     allowed=f"{check:08x}, as stored",
                 )
-        return self._pixels(latents)
+        with self._running():
+            return self._pixels(latents)
 
     def _frame_bits(self, latents: list[Latents]) -> list[float]:
         """Bits of each frame by the tables, summed over the batch."""
@@ -215,10 +245,15 @@ class ImageCodec(_TensorCodec):
 
     axes = ("B", "C", "H", "W")
 
-    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct: [B, C, H, W] to the same shape, through quantised latents."""
-        return self._pixels(self._latents(x, None), x)
+        trains = torch.is_grad_enabled()
+        with self._running():
+            with torch.no_grad():
+                latents = self._latents(x, None)
+                if not (self.training and trains):
+                    return self._pixels(latents, x)
+            return self._differentiable(x, latents)
 
     def _joined(self, cubes: list[Tensor]) -> Tensor:
         return torch.cat(cubes)
@@ -227,7 +262,7 @@ class ImageCodec(_TensorCodec):
         found: list[coders.Stage] | None = item.state.get("stages")
         if found is not None:
             return found
-        channels: int = self._model.channels  # type: ignore[attr-defined]
+        channels = self._model.channels
         rows = np.repeat(np.arange(channels, dtype=np.int32), len(item.symbols) // channels)
         return [coders.Stage(item.symbols, rows, self._model.tables)]  # type: ignore[attr-defined]
 
@@ -237,7 +272,6 @@ class SequenceCodec(_TensorCodec):
 
     axes = ("B", "T", "C", "H", "W")
 
-    @torch.no_grad()
     def forward(self, x: Tensor, quality: int | None = None) -> tuple[Tensor, list[float]]:
         """Reconstruct what a decoder would; with the bits of each frame.
 
@@ -255,9 +289,15 @@ class SequenceCodec(_TensorCodec):
             The reconstruction, and for each frame the bits under the entropy model, summed over
             the batch.
         """
-        latents = self._latents(x, quality)
-        self._model.entropy_encode(latents)  # leaves the walk in the latents, for both below
-        return self._pixels(latents, x), self._frame_bits(latents)
+        trains = torch.is_grad_enabled()
+        with self._running():
+            with torch.no_grad():
+                latents = self._latents(x, quality)
+                self._model.entropy_encode(latents)  # leaves the walk in the latents, for below
+                bits = self._frame_bits(latents)
+                if not (self.training and trains):
+                    return self._pixels(latents, x), bits
+            return self._differentiable(x, latents), bits
 
     def _joined(self, cubes: list[Tensor]) -> Tensor:
         return torch.stack(cubes)

@@ -88,6 +88,7 @@ class TemporalTransformer(Published):
     """
 
     name = "tt"
+    multiple = STRIDE
     repacked = False
     _exact_dequantiser: Transform
 
@@ -139,7 +140,11 @@ class TemporalTransformer(Published):
 
     def synthesis(self, latents: Sequence[Latents]) -> list[NDArray[Any]]:
         """Reconstruct digital numbers."""
-        return [self._pixels(self._corrected(self._pass(item)), item.geometry) for item in latents]
+        return [self._pixels(self.decoded(item), item.geometry) for item in latents]
+
+    def decoded(self, item: Latents) -> Tensor:
+        """Return latents corrected by what the decoder's features say: [T, M, h, w]."""
+        return self._corrected(self._pass(item))
 
     def exact(self) -> Self:
         """Return this model with exact pixels; all weights are shared."""
