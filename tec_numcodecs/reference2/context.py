@@ -23,7 +23,7 @@ from tec_numcodecs.reference2.spectrum import Spectrum
 from tec_numcodecs.reference2.transform import Picture, checked, step_of
 
 PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))  # parity of the row, of the column
-LATEST = 8  # dates that a reference is made from
+LATEST = 8  # dates before that a reference may be made from
 
 
 class Reference(NamedTuple):
@@ -192,7 +192,7 @@ class TemporalWalk(ContextWalk):
         """Each place takes the most similar of the latest dates."""
         if not self.referring:
             return None
-        known = [walk.known[level] for walk in self.past[-LATEST:]]
+        known = [walk.known[level] for walk in self.past]
         costs = []
         for candidate in known:
             n = around(np.abs(candidate.P - P).sum(0), repeat=True)

@@ -96,18 +96,19 @@ class Surroundings:
         """
         c, c_signed = self.compand.c, self.compand.c_signed
         shape: Shape = (E.shape[0], E.shape[1])
+        whole = self.grid.L[self.level]  # sums over neighbors reach beyond a smaller plane
         yield self.compand.scale(E)
         yield np.full_like(E, 4 * s)
         for j in (0, 1):
             known = self.of(k, j) if j < i else np.zeros(shape, np.int64)
-            yield from (fit(c(x), shape) for x in sums(np.abs(known)))
+            yield from (fit(c(x), shape) for x in sums(fit(np.abs(known), whole)))
         for component in (k - 1, k - 2):
             q = self.of(component, i)
             yield from map(c, sums(np.abs(q)))
             yield c_signed(q)
         yield c_signed(self.of(k - 3, i))
         for j in range(3):
-            yield from (fit(c(x), shape) for x in sums(self.total(self.level, j, k)))
+            yield from (fit(c(x), shape) for x in sums(fit(self.total(self.level, j, k), whole)))
         yield from self._parent_features(k, i, shape)
         yield from (x[: shape[0], : shape[1]] for x in self._image_features(self.L[k]))
         yield 16 * (spread(sums(flags)[1], 8, shape) - 2)

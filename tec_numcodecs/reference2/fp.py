@@ -244,9 +244,9 @@ class DateWalk:
         coarser = self.m.get((level + 1, k, i)) if level < 4 else None
         features = [
             nothing if coarser is None else spread(coarser, 2, shape),
-            self.m.get((level, k - 1, i), nothing),
-            self.m.get((level, k - 2, i), nothing),
-            self.before.get((level, i), nothing),
+            fit(self.m.get((level, k - 1, i), nothing), shape),
+            fit(self.m.get((level, k - 2, i), nothing), shape),
+            fit(self.before.get((level, i), nothing), shape),
             fit(self.m.get((level, k, i - 1), nothing), shape),
             fit(self.m.get((level, k, i - 2), nothing), shape),
         ]
@@ -256,5 +256,6 @@ class DateWalk:
 
     def remember(self, level: int, k: int, i: int, q: Ints) -> None:
         """Keep what later planes want to know of a plane."""
-        self.m[level, k, i] = magnitudes(q)
+        # Sums over neighbors reach beyond a plane that is smaller than others of its level.
+        self.m[level, k, i] = magnitudes(fit(q, self.grid.L[min(level, 4)]))
         self.before[level, i] = self.before.get((level, i), 0) + self.m[level, k, i]

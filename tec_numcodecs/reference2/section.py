@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.reference2.coder import Coder, Reader, Weights
-from tec_numcodecs.reference2.context import ContextWalk, TemporalWalk
+from tec_numcodecs.reference2.context import LATEST, ContextWalk, TemporalWalk
 from tec_numcodecs.reference2.flextec import FlexWalk, read_tokens
 from tec_numcodecs.reference2.fp import DateWalk
 from tec_numcodecs.reference2.layout import Grid, Layout, Setting, read_layout
@@ -107,7 +107,7 @@ class Walker:
             return DateWalk(*args, lists=self.lists)
         if self.setting.model == "elic":
             return ContextWalk(*args, lists=self.lists)
-        past = [walk for walk in self.past if walk.layout == layout]
+        past = [walk for walk in self.past[-LATEST:] if walk.layout == layout]
         walk = TemporalWalk(*args, lists=self.lists, past=past)
         self.past.append(walk)
         return walk

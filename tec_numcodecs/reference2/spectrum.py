@@ -15,7 +15,8 @@ from tec_numcodecs.reference2.rans import Ints, Row, require, row_of_weights
 Floats = NDArray[np.float64]
 
 CLIP = 1 << 21
-FACTOR_LIMIT = 1 << 24  # of S, U, L in units of 2^-14
+FACTOR_LIMIT = 1 << 23  # of S, U, L in units of 2^-14
+VALUE_LIMIT = 1 << 26  # of values between the steps
 WAVELENGTHS = {
     "sentinel-2-l2a": (443, 492, 560, 665, 704, 740, 783, 833, 865, 945, 1614, 2202),
     "sentinel-2-l1c": (443, 492, 560, 665, 704, 740, 783, 833, 865, 945, 1374, 1614, 2202),
@@ -148,9 +149,9 @@ class _Lifting:
         return found
 
 
-def _wrapped(values: Ints) -> Ints:
-    """To 32 bits with a sign, in two's complement."""
-    return ((values + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
+def _limited(values: Ints) -> Ints:
+    """As far as values of the lifting may go."""
+    return np.clip(values, -VALUE_LIMIT, VALUE_LIMIT)
 
 
 class Spectrum:
@@ -187,7 +188,7 @@ class Spectrum:
         z = bands.copy()
         z[self.exchanged] = z[self.exchanged[::-1]]
         for i, part, factors in self.steps:
-            z[i] = _wrapped(z[i] + _divide(np.tensordot(factors, z[part], 1), 14))
+            z[i] = _limited(z[i] + _divide(np.tensordot(factors, z[part], 1), 14))
         found = np.empty_like(z)
         found[self.components] = z
         return found
@@ -196,7 +197,7 @@ class Spectrum:
         """From components (n, ...), without the signs, to bands (n, ...)."""
         z = components[self.components]
         for i, part, factors in reversed(self.steps):
-            z[i] = _wrapped(z[i] - _divide(np.tensordot(factors, z[part], 1), 14))
+            z[i] = _limited(z[i] - _divide(np.tensordot(factors, z[part], 1), 14))
         z[self.exchanged] = z[self.exchanged[::-1]]
         return np.clip(z, -CLIP, CLIP)
 

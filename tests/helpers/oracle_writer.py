@@ -262,8 +262,10 @@ class RandomChooser:
             if self.style == "large":
                 scale = scale * self.rng.choice([1, 1e3, 1e6], n, p=[0.9, 0.08, 0.02])
             values = np.rint(self.rng.laplace(0, 1, n) * scale).astype(np.int64)
-        limit = self._limit(place)
-        return np.clip(values, -limit, limit)
+        limit, reach = self._limit(place), ask.highest << ask.bits
+        return np.clip(
+            values, np.maximum(-limit, ask.base - reach), np.minimum(limit, ask.base + reach)
+        )
 
     def _limit(self, place: Place) -> int:
         """Largest integer whose DN is surely below 2^22; of the low-pass, of a residual."""
