@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from numbers import Real
@@ -220,6 +220,12 @@ def known(given: Iterable[str], allowed: Collection[str], of: str) -> None:
             allowed=", ".join(allowed) or "none there",
             fix=f"did you mean {close[0]!r}?" if close else "leave it out",
         )
+
+
+def first_few(names: Sequence[str], most: int = 5) -> str:
+    """Join names for a message, and count those that are left out."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def sequence(name: str, value: object, of: str, example: str) -> list[Any]:

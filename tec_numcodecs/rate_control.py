@@ -165,6 +165,21 @@ class Search:
         return min(round(float(np.interp(margin, margins[order], indices[order]))), MAX_RATE_INDEX)
 
 
-def psnr(squares: float, samples: int) -> float:
-    """PSNR in dB from a sum of squared errors in DN; infinite where nothing differs."""
+def psnr(squares: float, samples: float = 1) -> float:
+    """PSNR in dB, with the peak at 10,000 DN (reflectance 1).
+
+    Parameters
+    ----------
+    squares : float
+        Sum of squared errors in DN.
+    samples : float
+        How many errors are in the sum; 1 where `squares` is a mean.
+
+    Returns
+    -------
+    float
+        Infinite where nothing differs, NaN where there are no samples.
+    """
+    if not samples:
+        return math.nan
     return math.inf if not squares else 10 * math.log10(PEAK**2 * samples / squares)

@@ -13,28 +13,19 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from tec_numcodecs.arguments import choice, mapping, switch, whole
-from tec_numcodecs.config import CodecConfig
+from tec_numcodecs.arguments import mapping, switch
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.models.weights_lookup import Weights, any_rate
-from tec_xarray.cube.attributes import with_flat_attrs
-from tec_xarray.cube.bands import find_axes, find_sensor
-from tec_xarray.cube.chunking import Shape, grid_of
-from tec_xarray.cube.crs import with_geo
-from tec_xarray.cube.layout import Bands, as_dataset, cube_of, to_cube
-from tec_xarray.cube.units import infer_units
-from tec_xarray.encoding.auxiliary import check_indexes
-from tec_xarray.encoding.mark import mark
-from tec_xarray.encoding.second_loss import check_fresh, drop_codec, is_compressed
+from tec_numcodecs.models.weights_lookup import Weights
+from tec_xarray.cube.chunking import Shape
+from tec_xarray.cube.layout import Bands
+from tec_xarray.encoding.encode_dataset import DEFAULT_LAM, EncodingSettings, encode_dataset
+from tec_xarray.encoding.second_loss import drop_codec, is_compressed
 from tec_xarray.execution.scheduler import How
-from tec_xarray.store.codec_metadata import check_codec
 from tec_xarray.store.lease import WAIT
 from tec_xarray.store.location import StoreLocation, WriteTarget, check_group
 from tec_xarray.store.reading import open_store
 
 __all__ = ["DEFAULT_LAM", "compress", "drop_codec", "is_compressed"]
-
-DEFAULT_LAM = 20.0
 
 
 def compress(
@@ -167,68 +158,51 @@ def compress(
     >>> small.reflectance.encoding["chunks"]
     (4, 12, 256, 256)
     """
-    zarr_format = whole("zarr_format", zarr_format, 2, 3)
-    switches = {"cf": cf, "appendable": appendable, "embed_weights": embed_weights}
-    for key, value in switches.items():
-        switch(key, value)
+    settings = EncodingSettings(
+        model=model,
+        lam=lam,
+        quality=quality,
+        weights=weights,
+        nearest=nearest,
+        max_error=max_error,
+        psnr=psnr,
+        bpppb=bpppb,
+        per=per,
+        bands=bands,
+        sensor=sensor,
+        variable=variable,
+        name=name,
+        units=units,
+        scale=scale,
+        offset=offset,
+        nodata=nodata,
+        cf=cf,
+        chunks=chunks,
+        shards=shards,
+        zarr_format=zarr_format,
+        appendable=appendable,
+    )
     how = How(retries, resources, progress, wait, break_lease)
     _check_per(per, store, region)
     _check_embed(embed_weights, store, region)
-    target = _target(store, group, storage_options, (zarr_format, mode, consolidated), region)
-    source = with_flat_attrs(as_dataset(data))
-    check_indexes(source)
-    cubes = to_cube(source, bands=bands, sensor=sensor, variable=variable, name=name)
-    cubes = with_geo(cubes)
-    cube = cube_of(cubes)
-    check_fresh(cubes, cube, source)
-    _check_size(cube)
-    names = [str(band) for band in cube[find_axes(cube).band].values]
-    known = find_sensor(names, source, sensor, cube)
-    meaning = infer_units(
-        cube, source, units=units, scale=scale, offset=offset, nodata=nodata, read=store is not None
-    )
-    if all(rate is None for rate in (lam, max_error, psnr, bpppb)) and any_rate(weights):
-        lam = DEFAULT_LAM
-    settings = {
-        "model": model,
-        "lam": lam,
-        "quality": quality,
-        "weights": weights,
-        "nearest": nearest,
-        "sensor": known.name,
-        "bands": names,
-        "units": meaning.units,
-        "scale": meaning.scale,
-        "offset": meaning.offset,
-        "nodata": meaning.nodata,
-        "max_error": max_error,
-        "psnr": psnr,
-        "bpppb": bpppb,
-    }
-    config = CodecConfig.from_settings(settings)
-    grid = grid_of(cube, chunks, shards, zarr_format, appendable=appendable)
-    asked: dict[str, Any] = {}
-    if per == "cube":
-        from tec_xarray.encoding.rate_search import lam_for_cube
-
-        found = lam_for_cube(cube, grid.chunks, config)
-        if found is not None:
-            settings |= {"lam": found, "psnr": None, "bpppb": None}
-            asked = {"psnr": psnr, "bpppb": bpppb, "per": per}
-            config = CodecConfig.from_settings(settings)
-    marked = mark(cubes, config, grid, meaning=meaning, zarr_format=zarr_format, cf=cf, asked=asked)
-    check_codec(cube, cube_of(marked).encoding, zarr_format)
+    format_and_mode = (settings.zarr_format, mode, consolidated)
+    target = _target(store, group, storage_options, format_and_mode, region)
+    encoded = encode_dataset(data, settings, sample=target is not None)
     if target is None:
-        return marked
+        return encoded.dataset
     from tec_xarray.archive import regions, writing
 
-    if region is None:
-        writing.write(
-            marked, target, appendable=appendable, how=how, source=cube.chunks,
-            embed_weights=embed_weights,
-        )  # fmt: skip
+    if region is not None:
+        regions.write_region(encoded.dataset, target, region, how)
     else:
-        regions.write_region(marked, target, region, how)
+        writing.write(
+            encoded.dataset,
+            target,
+            appendable=appendable,
+            how=how,
+            source=encoded.source_chunks,
+            embed_weights=embed_weights,
+        )
     return open_store(target.location, target.consolidated)
 
 
@@ -256,18 +230,7 @@ def _target(
     return target
 
 
-def _check_size(cube: xr.DataArray) -> None:
-    empty = [str(dim) for dim, size in cube.sizes.items() if size == 0]
-    if empty:
-        raise InvalidInput(
-            f"{cube.name!r} has no samples: {', '.join(empty)} of length 0",
-            allowed="at least one along every dimension",
-            fix="check the query or selection that the data come from",
-        )
-
-
 def _check_per(per: str, store: Any, region: Any) -> None:
-    choice("per", per, ("chunk", "cube"))
     if per == "cube" and (store is None or region is not None):
         raise InvalidInput(
             "per = 'cube' without a store" if store is None else "per = 'cube' with region",
@@ -278,7 +241,7 @@ def _check_per(per: str, store: Any, region: Any) -> None:
 
 
 def _check_embed(embed_weights: bool, store: Any, region: Any) -> None:
-    if embed_weights and (store is None or region is not None):
+    if switch("embed_weights", embed_weights) and (store is None or region is not None):
         raise InvalidInput(
             "embed_weights without a new store",
             allowed="compress(..., store=..., embed_weights=True)",

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tec_numcodecs.rate_control import psnr
 from tec_xarray.archive.handle import Archive
 from tec_xarray.archive.verification import without_journal
-from tec_xarray.report.metrics import PEAK
 from tec_xarray.report.stored_size import bytes_of
 from tec_xarray.store.journal import Done, Journal, has_journal
 from tec_xarray.store.location import StoreLocation
@@ -123,6 +123,5 @@ def _ratio(above: float, below: float) -> float | None:
 
 def _psnr(square: float, samples: float) -> float | None:
     """In dB, with the peak at 10,000 DN; None where nothing differs, or there is nothing."""
-    if not samples or not square:
-        return None
-    return 10 * math.log10(PEAK**2 * samples / square)
+    found = psnr(square, samples)
+    return found if math.isfinite(found) else None

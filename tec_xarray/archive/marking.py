@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from tec_numcodecs.arguments import known
+from tec_numcodecs.arguments import choice, known
 from tec_xarray.archive.matching import check_like
 from tec_xarray.cube.bands import find_axes, find_source
 from tec_xarray.cube.layout import as_dataset, cube_of
-from tec_xarray.encode import compress
+from tec_xarray.encoding.encode_dataset import EncodingSettings, encode_dataset
 from tec_xarray.store.codec_metadata import configuration_in
 
 if TYPE_CHECKING:
     from tec_xarray.archive.handle import Archive
 
 #: What an array has for good: nobody may say otherwise of data that come later.
-_OF_THE_ARRAY = ("data", "chunks", "shards", "zarr_format")
+_OF_THE_ARRAY = ("chunks", "shards", "zarr_format")
 
 
 def mark_like(
     data: xr.Dataset | xr.DataArray, archive: Archive, settings: Mapping[str, Any]
 ) -> xr.Dataset:
     """Mark data with the settings of an archive, and refuse what does not belong into it."""
-    taken = inspect.signature(compress).parameters
-    known(settings, [name for name in taken if name not in _OF_THE_ARRAY], "data for an archive")
+    taken = [field.name for field in fields(EncodingSettings) if field.name not in _OF_THE_ARRAY]
+    known(settings, taken, "data for an archive")
     array = archive.array
     own = {key: value for key, value in archive.codec.items() if key != "bands"}
     settings = dict(settings)
-    if settings.pop("per", "chunk") == "cube":  # what came of it is the archive's lam
+    per = choice("per", settings.pop("per", "chunk"), ("chunk", "cube"))
+    if per == "cube":  # what came of it is the archive's lam
         settings = {k: v for k, v in settings.items() if k not in ("psnr", "bpppb")}
     data, settings = in_order(data, archive.codec["bands"], settings)
     shards = array.shards if array.shards is not None else False
-    marked = compress(
+    marked = encode_dataset(
         data,
-        **{**own, **settings},
-        chunks=array.chunks,
-        shards=None if array.metadata.zarr_format == 2 else shards,
-        zarr_format=array.metadata.zarr_format,
-    )
+        EncodingSettings(
+            **{**own, **settings},
+            chunks=array.chunks,
+            shards=None if array.metadata.zarr_format == 2 else shards,
+            zarr_format=array.metadata.zarr_format,
+        ),
+    ).dataset
     found = configuration_in(cube_of(marked).encoding)
     check_like(marked, archive.stored(), archive.codec, archive.place.label, found)
     return marked

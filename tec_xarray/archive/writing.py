@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import xarray as xr
 
+from tec_numcodecs.arguments import first_few
 from tec_numcodecs.errors import TecError
 from tec_numcodecs.weights.local_store import resolve
 from tec_xarray.archive import template
@@ -22,7 +23,6 @@ from tec_xarray.execution.block import Job, write_block
 from tec_xarray.execution.cluster import check_reach
 from tec_xarray.execution.progress import Meter
 from tec_xarray.execution.scheduler import How, Work, run
-from tec_xarray.stac.errors import listed
 from tec_xarray.store import embedded_weights
 from tec_xarray.store.codec_metadata import configuration
 from tec_xarray.store.journal import Done, Journal, Result
@@ -161,7 +161,7 @@ def check_written(archive: Archive, jobs: list[Job]) -> None:
     if lacking:
         raise TecError(
             f"{len(lacking)} of {len(jobs)} blocks were written, but not to "
-            f"{archive.place.label}: its journal lacks {listed([str(i) for i in lacking])}",
+            f"{archive.place.label}: its journal lacks {first_few([str(i) for i in lacking])}",
             fix="the processes that ran them have a copy of the store, not the store: write to a "
             "path or an object store, or use threads; then call tec_xarray.resume (after an "
             "append: the same append again)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import dask.array as da
@@ -10,15 +11,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.arguments import known
 from tec_xarray.cube.layout import cube_of
-from tec_xarray.encode import compress, drop_codec
+from tec_xarray.encoding.encode_dataset import EncodingSettings, encode_dataset
+from tec_xarray.encoding.second_loss import drop_codec
 
-#: Arguments of `compress` that say where and how to write, which is not done here.
-_WRITING = (
-    "store", "group", "mode", "region", "consolidated", "storage_options", "appendable", "retries",
-    "resources", "progress", "shards", "zarr_format",
-)  # fmt: skip
+#: Settings of arrays that are stored, which is not done here.
+_STORING = ("appendable", "per", "shards", "zarr_format")
 
 
 def reconstruct(data: xr.Dataset | xr.DataArray, **settings: Any) -> xr.Dataset:
@@ -55,14 +54,9 @@ def reconstruct(data: xr.Dataset | xr.DataArray, **settings: Any) -> xr.Dataset:
     >>> coarse.reflectance.shape
     (4, 12, 64, 64)
     """
-    useless = [name for name in settings if name in _WRITING]
-    if useless:
-        raise InvalidInput(
-            f"{', '.join(useless)} for a reconstruction, which is not stored",
-            allowed="the settings of compress that say how values are coded",
-            fix="leave them out, or call compress",
-        )
-    marked = compress(data, shards=False, **settings)
+    taken = [field.name for field in fields(EncodingSettings) if field.name not in _STORING]
+    known(settings, taken, "reconstruct, which is not stored")
+    marked = encode_dataset(data, EncodingSettings(**settings, shards=False)).dataset
     cube = cube_of(marked)
     encoding = cube.encoding
     chunks: tuple[int, ...] = encoding["chunks"]

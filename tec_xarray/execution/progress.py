@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from tec_numcodecs.options import get_options
-from tec_xarray.report.metrics import PEAK
+from tec_numcodecs.rate_control import psnr
 from tec_xarray.store.journal import Done
 
 
@@ -86,10 +86,7 @@ class Meter:
     @property
     def psnr(self) -> float:
         """Over all samples so far, with the peak at 10,000 DN."""
-        if not self.samples:
-            return math.nan
-        mean = self.square / self.samples
-        return 10 * math.log10(PEAK**2 / mean) if mean else math.inf
+        return psnr(self.square, self.samples)
 
     def figures(self) -> str:
         """Return them in a line."""

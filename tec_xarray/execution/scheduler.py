@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tec_numcodecs.arguments import mapping, number, switch, whole
+from tec_numcodecs.arguments import first_few, mapping, number, switch, whole
 from tec_numcodecs.errors import TecError
 from tec_xarray.execution.block import Job
 from tec_xarray.execution.cluster import Watch, check_cluster, find_client
-from tec_xarray.stac.errors import listed
 from tec_xarray.store.journal import Result
 from tec_xarray.store.lease import WAIT, Patience
 
@@ -160,11 +159,11 @@ def run(work: Work, how: How, tell: Callable[[Any], None]) -> None:
     failed = _run_here(work, how, tell) if here else _run_there(work, how, tell, client)
     if failed:
         first = next(iter(failed))
-        names = listed([str(index) for index in failed])
+        names = first_few([str(index) for index in failed])
         causes = list(dict.fromkeys(repr(error) for error in failed.values()))
         raise TecError(
             f"{len(failed)} of {len(work.jobs)} blocks failed: {names}; because of: "
-            f"{listed(causes)}",
+            f"{first_few(causes)}",
             fix="all others are done; mend the cause, then call tec_xarray.resume (after an "
             "append: the same append again)",
         ) from failed[first]

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs.arithmetic import ieee754
-from tec_xarray.report.metrics import HISTOGRAM_LIMIT, INDEX_STEPS, PEAK, Floats, Tally
+from tec_numcodecs.rate_control import psnr
+from tec_xarray.report.metrics import HISTOGRAM_LIMIT, INDEX_STEPS, Floats, Tally
 
 # Widths of the bins of a histogram, in DN. Odd, as errors of integers are whole and 0 is a middle.
 _WIDTHS = (1, 3, 5, 11, 21, 51, 101, 201)
@@ -133,7 +134,7 @@ def errors_of(label: str, tally: Tally, part: tuple[Any, Any]) -> Errors:
         label=label,
         samples=int(count),
         rmse=math.sqrt(mean_square),
-        psnr=psnr_of(mean_square),
+        psnr=psnr(mean_square),
         max_error=largest,
         bias=float(tally.error[part].sum()) / count if count else math.nan,
         ssim=float(tally.ssim[part].sum()) / windows if windows else math.nan,
@@ -194,7 +195,7 @@ def worst_chunk(tally: Tally, shape: Sequence[int], chunks: Sequence[int]) -> Ch
         x=spans[2],
         rmse=math.sqrt(mean[index]),
         max_error=float(peak[index]),
-        psnr=psnr_of(float(mean[index])),
+        psnr=psnr(float(mean[index])),
     )
 
 
@@ -214,12 +215,6 @@ def histogram_of(bands: Sequence[str], tally: Tally) -> Histogram:
         sums = np.bincount(bins, weights=row, minlength=len(edges) - 1)
         counts[band] = tuple(int(n) for n in sums)
     return Histogram(edges, counts)
-
-
-@ieee754
-def psnr_of(mean_square: float) -> float:
-    """In dB, with the peak at 10,000 DN; infinite where nothing differs."""
-    return math.inf if mean_square == 0 else 10 * math.log10(PEAK**2 / mean_square)
 
 
 def _within(histogram: NDArray[Any], largest: float, share: float = 0.95) -> float:

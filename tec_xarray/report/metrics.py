@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from tec_numcodecs.arithmetic import ieee754
 from tec_xarray.cube.units import DNScaling
-from tec_xarray.report.ssim import PEAK, WINDOW, Floats, Mask, ssim_sum
+from tec_xarray.report.ssim import WINDOW, Floats, Mask, ssim_sum
 
-__all__ = ["INDICES", "PEAK", "WINDOW", "Floats", "Mask", "Plan", "Tally", "tally"]
+__all__ = ["INDICES", "WINDOW", "Floats", "Mask", "Plan", "Tally", "tally"]
 
 HISTOGRAM_LIMIT = 2000  # DN; the outermost bins hold everything beyond
 INDEX_STEPS = 1000  # bins of an index's error for a range of 1

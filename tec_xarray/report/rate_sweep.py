@@ -22,7 +22,7 @@ from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.models import table as model_table
 from tec_xarray.cube.chunking import TILE, dates_of_a_chunk, side_of_a_chunk
 from tec_xarray.cube.layout import cube_of, to_cube
-from tec_xarray.encode import DEFAULT_LAM, compress
+from tec_xarray.encoding.encode_dataset import DEFAULT_LAM, EncodingSettings, encode_dataset
 from tec_xarray.report.blockwise import scaling_of
 from tec_xarray.report.figures import errors_of, indices_of
 from tec_xarray.report.formatting import decimal
@@ -288,7 +288,7 @@ def sweep(
     points: list[Point] = []
     warm: set[str] = set()
     for one in tries:
-        marked = compress(window, **one, **settings)
+        marked = encode_dataset(window, EncodingSettings(**one, **settings)).dataset
         cube = cube_of(marked)
         config = configuration_in(cube.encoding)
         if one["model"] not in warm:

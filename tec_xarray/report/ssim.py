@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tec_numcodecs.arithmetic import ieee754
+from tec_numcodecs.rate_control import PEAK
 
 Floats: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]
 
-PEAK = 10_000.0  # DN of reflectance 1: the peak of PSNR and the range of SSIM
 WINDOW = 11  # pixels
 
 _OFFSETS = np.arange(WINDOW) - WINDOW // 2

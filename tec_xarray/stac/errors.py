@@ -11,9 +11,3 @@ class SourceError(TecError, OSError):
 
 class CatalogWarning(UserWarning):
     """A catalog contradicts itself, or cannot do what was asked and the client had to."""
-
-
-def listed(names: list[str], most: int = 5) -> str:
-    """Join names for a message, and count those that are left out."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

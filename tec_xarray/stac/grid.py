@@ -10,10 +10,9 @@ from odc.geo import CRS, Geometry
 from odc.geo.geobox import GeoBox, GeoboxTiles
 from odc.geo.geom import bbox_union
 
-from tec_numcodecs.arguments import shown
+from tec_numcodecs.arguments import first_few, shown
 from tec_numcodecs.chunk.container import MAX_LENGTH
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.stac.errors import listed
 from tec_xarray.stac.items import Scene
 
 Bins = dict[tuple[int, int, int], list[int]]
@@ -43,7 +42,7 @@ def output_grid(scenes: Sequence[Scene], area: Any, crs: Any, resolution: float 
     blank = list(dict.fromkeys(s.id for s, grid in grids if grid is None))
     if blank and (crs is None or resolution is None or area is None):
         raise InvalidInput(
-            f"items without proj:shape, proj:transform and a CRS: {listed(blank)}",
+            f"items without proj:shape, proj:transform and a CRS: {first_few(blank)}",
             allowed="items that describe their grids",
             fix="pass crs=, resolution= and bbox=",
         )
@@ -149,7 +148,7 @@ def _shared_crs(known: Sequence[tuple[Scene, GeoBox]]) -> CRS:
     if len(owners) > 1:
         raise InvalidInput(
             "items of different CRS: "
-            + "; ".join(f"{crs} ({listed(ids, 3)})" for crs, ids in owners.items()),
+            + "; ".join(f"{crs} ({first_few(ids, 3)})" for crs, ids in owners.items()),
             allowed="one CRS",
             fix="pass crs= (and resolution=) to bring them onto one grid, or load zone by zone",
         )

@@ -17,11 +17,11 @@ from typing import Any
 import pystac
 from odc.geo.geobox import GeoBox
 
-from tec_numcodecs.arguments import shown
+from tec_numcodecs.arguments import first_few, shown
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.redaction import for_message
 from tec_numcodecs.sensors import Sensor
-from tec_xarray.stac.errors import CatalogWarning, listed
+from tec_xarray.stac.errors import CatalogWarning
 from tec_xarray.stac.item_grid import check_place, finite, stated_grid
 from tec_xarray.stac.links import LinkPolicy
 from tec_xarray.stac.offset import Offset, decide, find_baseline, stated_offset
@@ -96,7 +96,7 @@ def name_bands(
         item = candidates[0].item
         raise InvalidInput(
             f"no bands of {sensor.name} in items such as {item.id!r}, whose assets are "
-            f"{listed([str(key) for key in item.assets], 20)}",
+            f"{first_few([str(key) for key in item.assets], 20)}",
             allowed=", ".join(sensor.bands),
             fix="pass another collection or sensor",
         )
@@ -166,7 +166,7 @@ def understand(
     if odd and harmonize == "auto":
         warnings.warn(
             f"{len(odd)} of {len(scenes)} items contradict themselves about the offset of their "
-            f"DN; the first of these was believed: {listed(odd, 3)}",
+            f"DN; the first of these was believed: {first_few(odd, 3)}",
             CatalogWarning,
             stacklevel=3,
         )

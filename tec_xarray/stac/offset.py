@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 
 from tec_numcodecs.arguments import as_number, shown
 from tec_numcodecs.errors import InvalidInput
+from tec_xarray.cube.units import DN_PER_REFLECTANCE
 
 Json: TypeAlias = Mapping[str, Any]
 
 BASELINE_OFFSET = -1000  # DN; to be added, from baseline 04.00 on
 FIRST_BASELINE = (4, 0)
-DN_PER_REFLECTANCE = 10_000.0
 
 _FLAG = "earthsearch:boa_offset_applied"
 _BASELINES = ("s2:processing_baseline", "processing:version", "s2:product_uri", "title")

@@ -13,9 +13,8 @@ import pystac_client
 import shapely.errors
 import shapely.geometry
 
-from tec_numcodecs.arguments import mapping, number, sequence, shown, text, whole
+from tec_numcodecs.arguments import first_few, mapping, number, sequence, shown, text, whole
 from tec_numcodecs.errors import InvalidInput
-from tec_xarray.stac.errors import listed
 from tec_xarray.stac.parse import footprint, when_taken
 
 Query: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -178,4 +177,4 @@ def _interval(when: Any) -> str:
 def asked(wanted: Wanted) -> str:
     """Say what is searched for, in a message."""
     given = {k: v for k, v in vars(wanted).items() if v is not None}
-    return listed([f"{name} = {value!r:.80}" for name, value in given.items()]) or "anything"
+    return first_few([f"{name} = {value!r:.80}" for name, value in given.items()]) or "anything"

@@ -19,10 +19,12 @@ PACKAGES = ("tec_numcodecs", "tec_xarray")
 #: Folders and modules of tec_xarray from the ground up: each imports only what stands before it.
 FLOORS = (
     "cube store encoding stac execution gapfill report plots archive encode "
-    "accessor testing cli demo"
+    "accessor testing demo cli"
 ).split()
 #: Modules of more than one floor: errors, faces under old paths, versions, the tutorial scene.
 ANYWHERE = {"errors", "layout", "versions", "tutorial"}
+#: Methods that hand their own object to a floor above, and take nothing from it.
+FORWARDING = {"tec_xarray.report.rate_sweep imports tec_xarray.plots.accessor"}  # Sweep.plot
 TORCH = ("tec_numcodecs/models/terracodec", "tec_numcodecs/terratorch", "tec_numcodecs/training")
 
 
@@ -89,7 +91,6 @@ def test_the_codec_knows_nothing_of_xarray() -> None:
     assert wrong == []
 
 
-@pytest.mark.xfail(reason="marking.py of the archive marks data with encode.py")
 def test_rooms_import_only_what_stands_below_them() -> None:
     wrong = []
     for name, path in MODULES.items():
@@ -102,7 +103,7 @@ def test_rooms_import_only_what_stands_below_them() -> None:
                 continue
             if FLOORS.index(other[1]) > FLOORS.index(parts[1]):
                 wrong.append(f"{name} imports {found}")
-    assert wrong == []
+    assert set(wrong) - FORWARDING == set()
 
 
 def test_torch_is_imported_by_published_models_and_training_only() -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from tec_numcodecs.rate_control import PEAK
 from tec_xarray.cube.units import DNScaling
-from tec_xarray.report.metrics import HISTOGRAM_LIMIT, PEAK, Plan, Tally, tally
+from tec_xarray.report.metrics import HISTOGRAM_LIMIT, Plan, Tally, tally
 
 
 def pair(seed: int, shape: tuple[int, ...], noise: float = 50.0) -> tuple[np.ndarray, np.ndarray]:
