@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 1
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD == 2
 #error "double arithmetic must round to double: leave the extension out"
 #endif
 
@@ -181,8 +181,8 @@ static void lift(tec_spectrum *s)
 static void true_signs(const tec_spectrum *s, double *sign)
 {
     const size_t n = s->n;
-    int32_t vectors[FULL], *plane[TEC_BANDS]; /* place k of the planes is row k */
-    const int32_t *source[TEC_BANDS];
+    int32_t vectors[FULL], *plane[TEC_BANDS] = {0}; /* place k of the planes is row k */
+    const int32_t *source[TEC_BANDS] = {0};
     for (size_t b = 0; b < n; b++) {
         source[b] = plane[b] = vectors + b * n;
         for (size_t k = 0; k < n; k++) plane[b][k] = (int32_t)rint(s->rows[k * n + b] * ROW_UNIT);

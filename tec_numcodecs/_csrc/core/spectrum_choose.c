@@ -8,6 +8,7 @@
 /* Pairs whose exact gain is looked at before each rotation; entries that the first samples leave.
  * These samples are one in SPREAD, or more, so that FIRST or more remain. */
 enum { TRIES = 10, FINALISTS = 4, FIRST = 512, SPREAD = 4 };
+enum { ALIGNMENT = 64 }; /* of rows, for the widest vectors */
 
 /* Bits that a rotation is taken to cost beside its pair, when it is chosen. */
 static const double OWN_BITS = 3.8;
@@ -26,7 +27,8 @@ typedef struct {
 typedef struct {
     size_t n, count, few, stride;
     double each, full; /* coefficients for a sample; for one of the first ones */
-    float *x, *y, *g, *w, *e;
+    void *memory;
+    float *x, *y, *w;
     double cost[TEC_BANDS], own[TEC_BANDS];
     pair pairs[TEC_BANDS][TEC_BANDS]; /* [p][q], p < q */
 } search;
@@ -59,12 +61,11 @@ static int make(search *s, const double *x, size_t n, size_t count, double each,
     s->count = padded(count);
     s->stride = s->count + TEC_LANES;
     s->each = each;
-    s->x = malloc(5 * n * s->stride * sizeof *s->x);
-    if (!s->x) return 0;
+    s->memory = malloc(3 * n * s->stride * sizeof *s->x + ALIGNMENT);
+    if (!s->memory) return 0;
+    s->x = (float *)((char *)s->memory + ALIGNMENT - (uintptr_t)s->memory % ALIGNMENT);
     s->y = s->x + n * s->stride;
-    s->g = s->y + n * s->stride;
-    s->w = s->g + n * s->stride;
-    s->e = s->w + n * s->stride;
+    s->w = s->y + n * s->stride;
     gather(s, x, count, noise);
     return 1;
 }
@@ -151,19 +152,13 @@ static void number_pairs(search *s)
 
 /* ---- rotations ---------------------------------------------------------------------------- */
 
-static tec_slopes slopes(const search *s, size_t row)
-{
-    const size_t at = row * s->stride;
-    return (tec_slopes){s->y + at, s->g + at, s->w + at, s->e + at};
-}
-
 /* Angle and gain of a pair by a quadratic model of the cost. */
 static void model(search *s, size_t p, size_t q)
 {
     pair *own = &s->pairs[p][q];
     double slope, curvature;
-    const tec_slopes a = slopes(s, p), b = slopes(s, q);
-    tec_pair_sums(&a, &b, s->few, &slope, &curvature);
+    const size_t a = p * s->stride, b = q * s->stride;
+    tec_pair_sums(s->y + a, s->w + a, s->y + b, s->w + b, s->few, &slope, &curvature);
     const double newton = curvature - s->own[p] - s->own[q];
     own->known = 0;
     own->angle = own->guess = 0;
@@ -176,11 +171,11 @@ static void model(search *s, size_t p, size_t q)
 /* What follows from the components of a row. */
 static void prepare(search *s, size_t row)
 {
-    const size_t at = row * s->stride;
+    const float *y = s->y + row * s->stride;
+    float *w = s->w + row * s->stride;
     double slope, twice;
-    tec_prepare(s->y + at, s->g + at, s->w + at, s->e + at, s->few);
-    const tec_slopes own = slopes(s, row);
-    tec_pair_sums(&own, &own, s->few, &slope, &twice);
+    tec_weigh(y, w, s->few);
+    tec_pair_sums(y, w, y, w, s->few, &slope, &twice);
     s->own[row] = twice / 2;
 }
 
@@ -309,6 +304,6 @@ tec_rans_status tec_spectrum_choose(const double *book, size_t entries, size_t n
             *list = found;
         }
     }
-    free(s.x);
+    free(s.memory);
     return TEC_RANS_OK;
 }

@@ -6,12 +6,12 @@
 #include "../simd.h"
 #include "spectrum.h"
 
-#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0
+#if defined(FLT_EVAL_METHOD) && (FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2)
 #error "float arithmetic must round to float: leave the extension out"
 #endif
 
-/* Mantissas below 2 are multiplied so often before their exponent is taken out again. */
-enum { PRODUCTS = 64, ONE = 127 };
+/* Samples after which the exponents of products of mantissas below 2 are taken out. */
+enum { PRODUCTS = 64 * TEC_LANES, ONE = 127 };
 
 double tec_log2(double value)
 {
@@ -38,14 +38,6 @@ typedef struct {
     float mantissa[TEC_LANES];
 } product;
 
-static void begin(product *sum)
-{
-    for (int l = 0; l < TEC_LANES; l++) {
-        sum->exponent[l] = 0;
-        sum->mantissa[l] = 1;
-    }
-}
-
 /* Splits a number from 1 on into an exponent and a mantissa in [1, 2). */
 static inline int32_t split(float value, float *mantissa)
 {
@@ -56,23 +48,30 @@ static inline int32_t split(float value, float *mantissa)
     return (bits >> 23) - ONE;
 }
 
-static void normalize(product *sum)
+static void begin(product *sum)
 {
-    for (int l = 0; l < TEC_LANES; l++) sum->exponent[l] += split(sum->mantissa[l], &sum->mantissa[l]);
+    for (size_t l = 0; l < TEC_LANES; l++) {
+        sum->exponent[l] = 0;
+        sum->mantissa[l] = 1;
+    }
 }
 
-/* Joins the lanes by halves. */
-static double finish(product *sum)
+TEC_MULTIVERSION
+static void normalize(product *sum)
 {
-    double m[TEC_LANES];
-    normalize(sum);
-    for (int l = 0; l < TEC_LANES; l++) m[l] = sum->mantissa[l];
-    for (int half = TEC_LANES / 2; half; half /= 2)
-        for (int l = 0; l < half; l++) {
-            m[l] *= m[l + half]; /* below 2^16 at the end */
+    for (size_t l = 0; l < TEC_LANES; l++)
+        sum->exponent[l] += split(sum->mantissa[l], &sum->mantissa[l]);
+}
+
+/* Joins the lanes of a normalized product by halves: the mantissa ends below 2^16. */
+static double log2_of(product *sum)
+{
+    for (size_t half = TEC_LANES / 2; half; half /= 2)
+        for (size_t l = 0; l < half; l++) {
+            sum->mantissa[l] *= sum->mantissa[l + half];
             sum->exponent[l] += sum->exponent[l + half];
         }
-    return sum->exponent[0] + tec_log2(m[0]);
+    return sum->exponent[0] + tec_log2(sum->mantissa[0]);
 }
 
 static inline void project(float *restrict y, const float *w, const float *restrict x, size_t stride,
@@ -105,29 +104,18 @@ void tec_project(float *y, const float *w, const float *x, size_t stride, size_t
     }
 }
 
+/* These two loops are all that their functions do: compilers then keep the lanes in registers. */
 TEC_MULTIVERSION
 static void multiply(product *restrict out, const float *y, size_t count)
 {
     product sum = *out;
     for (size_t p = 0; p < count; p += TEC_LANES)
-        for (int l = 0; l < TEC_LANES; l++) {
+        for (size_t l = 0; l < TEC_LANES; l++) {
             float mantissa;
             sum.exponent[l] += split(1 + y[p + l] * y[p + l], &mantissa);
             sum.mantissa[l] *= mantissa;
         }
     *out = sum;
-}
-
-double tec_cost(const float *y, size_t count)
-{
-    product sum;
-    begin(&sum);
-    for (size_t at = 0; at < count; at += PRODUCTS * TEC_LANES) {
-        const size_t left = count - at, most = PRODUCTS * TEC_LANES;
-        multiply(&sum, y + at, left < most ? left : most);
-        normalize(&sum);
-    }
-    return finish(&sum);
 }
 
 TEC_MULTIVERSION
@@ -136,7 +124,7 @@ static void multiply_turned(product *restrict out, const float *a, const float *
 {
     product sum = *out;
     for (size_t p = 0; p < count; p += TEC_LANES)
-        for (int l = 0; l < TEC_LANES; l++) {
+        for (size_t l = 0; l < TEC_LANES; l++) {
             const float x = c * a[p + l] - s * b[p + l], y = s * a[p + l] + c * b[p + l];
             float mantissa; /* both factors are below 2^60 */
             sum.exponent[l] += split((1 + x * x) * (1 + y * y), &mantissa);
@@ -145,16 +133,28 @@ static void multiply_turned(product *restrict out, const float *a, const float *
     *out = sum;
 }
 
+static size_t portion(size_t left) { return left < PRODUCTS ? left : PRODUCTS; }
+
+double tec_cost(const float *y, size_t count)
+{
+    product sum;
+    begin(&sum);
+    for (size_t at = 0; at < count; at += PRODUCTS) {
+        multiply(&sum, y + at, portion(count - at));
+        normalize(&sum);
+    }
+    return log2_of(&sum);
+}
+
 double tec_cost_turned(const float *a, const float *b, float c, float s, size_t count)
 {
     product sum;
     begin(&sum);
-    for (size_t at = 0; at < count; at += PRODUCTS * TEC_LANES) {
-        const size_t left = count - at, most = PRODUCTS * TEC_LANES;
-        multiply_turned(&sum, a + at, b + at, c, s, left < most ? left : most);
+    for (size_t at = 0; at < count; at += PRODUCTS) {
+        multiply_turned(&sum, a + at, b + at, c, s, portion(count - at));
         normalize(&sum);
     }
-    return finish(&sum);
+    return log2_of(&sum);
 }
 
 TEC_MULTIVERSION
@@ -168,35 +168,29 @@ void tec_turn(float *restrict a, float *restrict b, float c, float s, size_t cou
 }
 
 TEC_MULTIVERSION
-void tec_prepare(const float *restrict y, float *restrict g, float *restrict w, float *restrict e,
-                 size_t count)
+void tec_weigh(const float *restrict y, float *restrict w, size_t count)
 {
-    for (size_t p = 0; p < count; p++) {
-        e[p] = y[p] * y[p];
-        w[p] = 1 / (1 + e[p]);
-        g[p] = y[p] * w[p];
-    }
+    for (size_t p = 0; p < count; p++) w[p] = 1 / (1 + y[p] * y[p]);
 }
 
 /* Joins the lanes by halves. */
 static inline float joined(float *lane)
 {
-    for (int half = TEC_LANES / 2; half; half /= 2)
-        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
+    for (size_t half = TEC_LANES / 2; half; half /= 2)
+        for (size_t l = 0; l < half; l++) lane[l] += lane[l + half];
     return lane[0];
 }
 
 TEC_MULTIVERSION
-void tec_pair_sums(const tec_slopes *a, const tec_slopes *b, size_t count, double *slope,
-                   double *curvature)
+void tec_pair_sums(const float *ya, const float *wa, const float *yb, const float *wb, size_t count,
+                   double *slope, double *curvature)
 {
     float first[TEC_LANES] = {0}, second[TEC_LANES] = {0};
-    const float *ay = a->y, *ag = a->g, *aw = a->w, *ae = a->e;
-    const float *by = b->y, *bg = b->g, *bw = b->w, *be = b->e;
     for (size_t p = 0; p < count; p += TEC_LANES)
-        for (int l = 0; l < TEC_LANES; l++) {
-            first[l] += ay[p + l] * bg[p + l] - by[p + l] * ag[p + l];
-            second[l] += aw[p + l] * be[p + l] + bw[p + l] * ae[p + l];
+        for (size_t l = 0; l < TEC_LANES; l++) {
+            const float a = ya[p + l], b = yb[p + l];
+            first[l] += a * b * (wb[p + l] - wa[p + l]);
+            second[l] += b * b * wa[p + l] + a * a * wb[p + l];
         }
     *slope = joined(first);
     *curvature = joined(second);

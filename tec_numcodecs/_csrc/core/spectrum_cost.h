@@ -26,14 +26,12 @@ double tec_cost_turned(const float *a, const float *b, float c, float s, size_t 
 /* Rows turn in place. */
 void tec_turn(float *a, float *b, float c, float s, size_t count);
 
-/* What derivatives of the cost are made of: e = y^2, w = 1 / (1 + e), g = y w. */
-typedef struct {
-    const float *y, *g, *w, *e;
-} tec_slopes;
-void tec_prepare(const float *y, float *g, float *w, float *e, size_t count);
+/* w = 1 / (1 + y^2) */
+void tec_weigh(const float *y, float *w, size_t count);
 
-/* Sum of a.y b.g - b.y a.g, and sum of a.w b.e + b.w a.e. */
-void tec_pair_sums(const tec_slopes *a, const tec_slopes *b, size_t count, double *slope,
-                   double *curvature);
+/* What derivatives of the cost of two rows are made of, when they turn: the sums of
+ * ya yb (wb - wa) and of yb^2 wa + ya^2 wb. */
+void tec_pair_sums(const float *ya, const float *wa, const float *yb, const float *wb, size_t count,
+                   double *slope, double *curvature);
 
 #endif
