@@ -316,10 +316,18 @@ def random_setting(rng: np.random.Generator, model: str, most: int = 40) -> Sett
 
 
 def random_section(
-    rng: np.random.Generator, model: str, weights: Weights, most: int = 40
+    rng: np.random.Generator,
+    model: str,
+    weights: Weights,
+    most: int = 40,
+    *,
+    setting: Setting | None = None,
 ) -> Written:
-    """A random valid section 2 of a chunk, what its header says, and what is in it."""
-    setting = random_setting(rng, model, most)
+    """A random valid section 2 of a chunk, what its header says, and what is in it.
+
+    Sides are at most `most` long, if no header is given.
+    """
+    setting = random_setting(rng, model, most) if setting is None else setting
     T, C = setting.shape[:2]
     dates = list(range(T))
     if T > 1 and rng.random() < 0.4:

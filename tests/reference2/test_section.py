@@ -55,11 +55,11 @@ def is_replicated(dn, layout):
     return True
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("model", MODELS)
 def test_a_random_section_is_read_as_it_was_written(model, seed):
     weights = weights_of(model)
-    written = random_section(np.random.default_rng(seed), model, weights, 24)
+    written = random_section(np.random.default_rng(seed), model, weights, 12)
     found = read_section(written.section, written.setting, weights)
     np.testing.assert_array_equal(found, written.dn)
 
@@ -67,10 +67,11 @@ def test_a_random_section_is_read_as_it_was_written(model, seed):
 @pytest.mark.parametrize("model", MODELS)
 def test_one_date_is_that_date_of_the_whole(model):
     weights = weights_of(model)
-    for seed in range(4):
-        written = random_section(np.random.default_rng(seed), model, weights, 16)
-        setting = written.setting
-        for t in range(setting.shape[0]):
+    setting = Setting((4, 2, 9, 6), L2A, (3, 10), model, 70)
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        written = random_section(rng, model, weights, setting=setting)
+        for t in range(4):
             (found,) = read_section(written.section, setting, weights, dates=[t])
             np.testing.assert_array_equal(found, written.dn[t])
 
@@ -82,7 +83,7 @@ def test_without_loss_at_rate_index_0_in_all_phases(model, factor):
     size = FACTORS[factor]
     phases = [(y, x) for y in range(size) for x in range(size)]
     if model != "fp":
-        phases = phases[:: max(1, len(phases) // 4)]
+        phases = phases[:: max(1, len(phases) // 2)]
     for phase in phases:
         layout = Layout((0, factor, factor), (*[(0, 0)] * factor, phase, *[(0, 0)] * (3 - factor)))
         H, W = (int(n) for n in rng.integers(1, 20, 2))
@@ -96,7 +97,7 @@ def test_without_loss_at_rate_index_0_in_all_phases(model, factor):
 @pytest.mark.parametrize("seed", range(3))
 def test_decoded_native_bands_are_replicated_and_near_the_image(model, seed):
     rng = np.random.default_rng(seed)
-    setting = random_setting(rng, model, 30)._replace(r=64, quality=0)
+    setting = random_setting(rng, model, 14)._replace(r=64, quality=0)
     T, C, H, W = setting.shape
     layouts = [random_layout(rng, C) for _ in range(T)]
     dn = replicated(rng, layouts, H, W)
@@ -110,10 +111,11 @@ def test_decoded_native_bands_are_replicated_and_near_the_image(model, seed):
 @pytest.mark.parametrize("model", MODELS)
 def test_an_overview_is_made_of_the_planes_inside_the_whole(model):
     weights = weights_of(model)
-    for seed in range(3):
-        written = random_section(np.random.default_rng(seed), model, weights, 20)
+    for r in (0, 90):
+        setting = Setting((2, 3, 19, 12), L2A, (3, 6, 10), model, r)
+        written = random_section(np.random.default_rng(r), model, weights, setting=setting)
         walker = Walker(weights, written.setting, lists=True)
-        for level in range(6):
+        for level in (1, 2, 5) if model == "flextec" else range(6):
             found = read_section(written.section, written.setting, weights, level=level)
             for t, layout, walked in zip(
                 written.dates, written.layouts, written.walked, strict=True
@@ -128,7 +130,7 @@ def test_overviews_of_a_constant_image_are_constant(model, r):
     setting = Setting((1, 4, 45, 38), L2A, (1, 2, 8, 9), model, r)
     dn = np.broadcast_to(np.array([700, 1500, 3000, 421])[:, None, None], setting.shape)
     written = plain_section(dn, setting, weights_of(model), layouts=[layout])
-    for level in range(6):
+    for level in (0, 2, 5) if model == "flextec" else range(6):
         found = read_section(written.section, setting, weights_of(model), level=level)
         assert found.shape == (1, 4, -(-45 >> level), -(-38 >> level))
         # Where details are quantized, the lifting leaves a ripple of a few DN on a constant plane.
@@ -142,7 +144,7 @@ def test_mutations_are_refused_or_read_as_pixels(model):
     rng = np.random.default_rng(7)
     refused = 0
     for seed in range(4):
-        written = random_section(np.random.default_rng(seed), model, weights, 10)
+        written = random_section(np.random.default_rng(seed), model, weights, 5)
         for _ in range(12):
             data = bytearray(written.section)
             at = int(rng.integers(0, min(len(data), 60)))
