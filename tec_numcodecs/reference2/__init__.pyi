@@ -1,4 +1,9 @@
 from .coder import Weights as Weights
+from .coder import load_weights as load_weights
+from .decoder import Header as Header
+from .decoder import decode as decode
+from .decoder import read_header as read_header
 from .layout import Layout as Layout
 from .layout import Setting as Setting
+from .samples import read_residual as read_residual
 from .section import read_section as read_section

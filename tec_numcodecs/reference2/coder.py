@@ -7,11 +7,16 @@ the walk then says what a reader will make of them. `Place` tells that one what 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
 
 from tec_numcodecs.errors import WeightsError
 from tec_numcodecs.reference2.rans import Ints, RansDecoder, Row, require
@@ -23,7 +28,8 @@ class Place(NamedTuple):
     """What is asked for, and where it lies.
 
     `what` is entry, rotations, q, p, j, sign, reference, shift, flags, integers, digits, low flags
-    or low bits. `at` says which values of the plane (or of its blocks) they are, in raster order.
+    or low bits; of residuals, classes and residuals. `at` says which values of the plane (or of its
+    blocks) they are, in raster order.
     `number` is the pass of mini flextec.
     """
 
@@ -118,11 +124,12 @@ def raw(coder: Coder, place: Place, bits: int) -> int:
 class Weights:
     """Tensors of a weights file by name, and what is made of them, each made once.
 
-    Integers are int64 here, so that nothing overflows, and all others binary64.
+    Integers are int64 here, so that nothing overflows, and all others binary64. `sha256` is that
+    of the file, if it is known.
     """
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self.arrays = arrays
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], sha256: bytes | None = None) -> None:
+        self.arrays, self.sha256 = arrays, sha256
         self.made: dict[Any, Any] = {}
 
     def tensor(self, name: str) -> NDArray[Any]:
@@ -148,3 +155,28 @@ class Weights:
             parts = ("cdf", "starts", "minimum")
             self.made[key] = Table(*(self.tensor(f"{name}.{part}") for part in parts))
         return self.made[key]
+
+
+def load_weights(path: str | Path) -> Weights:
+    """Read a weights file; `decode` then refuses chunks that name another one.
+
+    Raises
+    ------
+    WeightsError
+        If the file is unreadable.
+    """
+    try:
+        data = Path(path).read_bytes()
+        arrays = load_safetensors(data)
+        json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")], object_pairs_hook=_once)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
+        raise WeightsError(f"{path}: {error}", allowed="a readable safetensors file") from error
+    return Weights(arrays, hashlib.sha256(data).digest())
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse a JSON object in which a name stands twice: readers differ in which one they take."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in its header")
+    return found
