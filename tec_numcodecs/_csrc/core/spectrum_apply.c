@@ -14,8 +14,8 @@ static inline void add_terms(double *restrict target, const double *w, const dou
                              const size_t terms, size_t count)
 {
     for (size_t p = 0; p < count; p++) {
-        double sum = 0;
-        for (size_t j = 0; j < terms; j++) sum += w[j] * x[j * STRIDE + p];
+        double sum = w[0] * x[p];
+        for (size_t j = 1; j < terms; j++) sum += w[j] * x[j * STRIDE + p];
         target[p] += (sum + ROUND) - ROUND;
     }
 }
