@@ -187,7 +187,7 @@ static void turn_of(tec_rotation r, float *c, float *s)
 }
 
 /* The exact gain of the best of three angles around that of the model. */
-static void try(search *s, pair *own)
+static void try_angles(search *s, pair *own)
 {
     const tec_rotation r = own->best;
     const float *a = s->y + r.p * s->stride, *b = s->y + r.q * s->stride;
@@ -238,7 +238,7 @@ static int best_rotation(search *s, tec_rotation *best)
     for (size_t i = 0; i < count; i++) {
         pair *own = order[i];
         const double bits = OWN_BITS + own->bits;
-        if (!own->known) try(s, own);
+        if (!own->known) try_angles(s, own);
         if (own->gain - bits <= saving) continue;
         saving = own->gain - bits;
         *best = own->best;
