@@ -19,6 +19,7 @@ from .errors import SourceError as SourceError
 from .errors import TecError as TecError
 from .errors import UnsupportedFormat as UnsupportedFormat
 from .errors import WeightsError as WeightsError
+from .gapfill.inpaint import inpaint as inpaint
 from .report import Report as Report
 from .report import Sweep as Sweep
 from .report import compare as compare

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from tec_numcodecs.extras import named_if_missing
+
 if TYPE_CHECKING:
     from tec_xarray.plots.accessor import Plots
     from tec_xarray.report.rate_sweep import Sweep
@@ -33,6 +35,13 @@ class TecAccessor:
         from tec_xarray.encoding.reconstruct import reconstruct
 
         return reconstruct(self._data, **settings)
+
+    def inpaint(self, mask: Any = None, method: str = "spectral", **settings: Any) -> xr.Dataset:
+        """Fill what clouds hide, lazily; see `tec_xarray.inpaint`."""
+        with named_if_missing("inpaint"):
+            from tec_xarray.gapfill.inpaint import inpaint
+
+        return inpaint(self._data, mask, method, **settings)
 
     def to_cube(self, **settings: Any) -> xr.Dataset:
         """Gather the bands into one (time, band, y, x) variable; see `tec_xarray.to_cube`."""

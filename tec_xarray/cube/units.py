@@ -169,6 +169,21 @@ def infer_units(
     return meaning
 
 
+def nodata_of(
+    cube: xr.DataArray, source: xr.Dataset, nodata: int | float | str | None = "auto"
+) -> int | float | str | None:
+    """Return what marks missing samples of a cube, ``"NaN"`` where NaN alone does, None if nothing.
+
+    Parameters are those of `infer_units`.
+
+    Raises
+    ------
+    InvalidInput
+        The dtype cannot hold it, or attributes contradict each other.
+    """
+    return _nodata(cube, source, nodata)
+
+
 def plain_attrs(cube: xr.DataArray) -> dict[str, Any]:
     """Return attributes with which ``xr.open_zarr`` gives integers as they are stored.
 
