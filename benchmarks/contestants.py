@@ -120,7 +120,7 @@ def _blosc() -> Contestant:
 def _terracodec() -> Contestant:
     """Set up the published architecture with random weights: bits mean nothing, time does.
 
-    Its input is standardised here and its output brought back to uint16, as ours is. Weights are
+    Its input is standardized here and its output brought back to uint16, as ours is. Weights are
     scaled so that latents are about as large as trained ones, see `benchmarks.terracodec_speed`.
     """
     import torch

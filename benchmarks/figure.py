@@ -1,8 +1,8 @@
 """The figure of the rate-distortion benchmark.
 
-It has no background of its own and its greys stand out from white and from near-black alike, so it
-serves pages in light and in dark. Colours are those of Okabe and Ito, which people with any of the
-common forms of colour blindness tell apart; shapes of the markers say the same again.
+It has no background of its own and its grays stand out from white and from near-black alike, so it
+serves pages in light and in dark. Colors are those of Okabe and Ito, which people with any of the
+common forms of color blindness tell apart; shapes of the markers say the same again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from benchmarks.rd import Results
 
-_GREY = "#7d7d7d"
+_GRAY = "#7d7d7d"
 _OURS = (("#d55e00", "o"), ("#cc79a7", "D"), ("#e69f00", "P"), ("#0072b2", "X"))
 _OTHERS = {
     "j2k-band": ("#7d7d7d", "s"),
@@ -76,10 +76,10 @@ def draw(results: Results, path: Path) -> None:
         ncols=len(names) if len(names) <= 8 else -(-len(names) // 2),
         fontsize="small",
         frameon=False,
-        labelcolor=_GREY,
+        labelcolor=_GRAY,
     )
     figure.suptitle(
-        f"Sentinel-2 L2A, 12 bands, {len(results.images)} {results.split} images", color=_GREY
+        f"Sentinel-2 L2A, 12 bands, {len(results.images)} {results.split} images", color=_GRAY
     )
     figure.savefig(path, dpi=130, transparent=True)
 
@@ -98,13 +98,13 @@ def _mean(values: Floats) -> Floats:
 def _line(axes: Axes, x: Floats, y: Floats, name: str, results: Results) -> None:
     own = name in results.models
     if own:
-        colour, marker = _OURS[results.models.index(name) % len(_OURS)]
+        color, marker = _OURS[results.models.index(name) % len(_OURS)]
     else:
-        colour, marker = _OTHERS.get(name, (_GREY, "."))
+        color, marker = _OTHERS.get(name, (_GRAY, "."))
     axes.plot(
         x,
         y,
-        color=colour,
+        color=color,
         marker=marker,
         markevery=_MARKS,
         markersize=7 if own else 5,
@@ -114,10 +114,10 @@ def _line(axes: Axes, x: Floats, y: Floats, name: str, results: Results) -> None
 
 
 def _style(axes: Axes) -> None:
-    axes.grid(which="major", color=_GREY, alpha=0.25, linewidth=0.7)
-    axes.tick_params(which="both", colors=_GREY)
+    axes.grid(which="major", color=_GRAY, alpha=0.25, linewidth=0.7)
+    axes.tick_params(which="both", colors=_GRAY)
     for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
-        text.set_color(_GREY)
+        text.set_color(_GRAY)
     for side, spine in axes.spines.items():
-        spine.set_color(_GREY)
+        spine.set_color(_GRAY)
         spine.set_visible(side in ("left", "bottom"))

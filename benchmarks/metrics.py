@@ -89,7 +89,7 @@ def spectral_angle(x: Floats, y: Floats) -> float:
 
 
 def index_error(x: Floats, y: Floats, plus: str, minus: str) -> float:
-    """Mean absolute error of the normalised difference of two bands.
+    """Mean absolute error of the normalized difference of two bands.
 
     NDVI is B08 and B04; NDWI is B03 and B08 (McFeeters, 1996). Pixels that are zero in both bands
     of the original have no index and are left out; a decoded pixel of this kind has index 0.

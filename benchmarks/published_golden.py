@@ -11,7 +11,7 @@ What is compared is what a stream costs under the entropy model, which does not 
 * TEC-FP and TEC-ELIC: the notebooks print coded bits. Their coder adds 32 to 64 bits a stream, and
   there are 1 and 11 streams; what is left must agree to 0.5 %.
 * TEC-TT: likelihood bits of each frame, which must agree to 0.5 %.
-* FlexTEC: the same for frame 0. Later frames see other contexts there (training does not quantise
+* FlexTEC: the same for frame 0. Later frames see other contexts there (training does not quantize
   them as a decoder does), so that only an upper bound is known: its own coder, which squashes the
   scales, must need more.
 
@@ -105,7 +105,7 @@ GOLDEN = (
 
 
 def load(pattern: str) -> NDArray[np.float32]:
-    """Read a scene, standardised: [T, 12, 256, 256].
+    """Read a scene, standardized: [T, 12, 256, 256].
 
     Parameters
     ----------

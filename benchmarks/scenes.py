@@ -2,7 +2,7 @@
 
 - ``test``: four seasons of one place, which ship with the package; the top-left 256 x 256 pixels.
 - ``val``: nine crops of scenes in a directory with a ``MANIFEST.tsv``, which names for each file
-  its source, licence, bands and split. Models are chosen on these, never on ``test``.
+  its source, license, bands and split. Models are chosen on these, never on ``test``.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def _series(results: Results) -> str:
     header = ["model", "series", "against the same, date by date", *REFERENCES]
     text = (
         "The dates of a series as one chunk, against other codecs date by date. BD-rate over "
-        "32-44 dB of the PSNR of the whole series. That favours codecs which give all dates the "
+        "32-44 dB of the PSNR of the whole series. That favors codecs which give all dates the "
         "same quality: ours and those with an MSE target, not HEVC at a constant QP."
     )
     return f"{text}\n\n{_table(header, rows)}"

@@ -43,7 +43,7 @@ def widened(name: str) -> Any:
 
 
 def float_bits(name: str, theirs: Any, ours: Any, x: torch.Tensor) -> tuple[float, float]:
-    """Code standardised frames [T, C, H, W] with float32 networks.
+    """Code standardized frames [T, C, H, W] with float32 networks.
 
     Returns
     -------
@@ -67,10 +67,10 @@ def _temporal_bits(theirs: Any, ours: Any, x: torch.Tensor) -> tuple[float, floa
     y = torch.round(theirs.model.transform.encode(x[None])[0].to(torch.float64))
     bits = 0.0
     for image, mean, scale in zip(y, heads["mean_head"], heads["scale_head"], strict=True):
-        centre = mean.to(torch.float64)
-        rows = ours.context.rows(centre, scale.to(torch.float64))
+        center = mean.to(torch.float64)
+        rows = ours.context.rows(center, scale.to(torch.float64))
         tokens = windows.cells(image[None], ours.context.cell)
-        bits += _cost(ours.tables, tokens - temporal.whole(centre), rows)
+        bits += _cost(ours.tables, tokens - temporal.whole(center), rows)
     return likelihood, bits
 
 
@@ -121,7 +121,7 @@ def compare(name: str, cubes: list[scenes.Scene], side: int, directory: Path) ->
         cube = np.ascontiguousarray(scene.data[:2, :, :side, :side], np.int32)
         bands = tuple(range(BANDS))
         geometry = Geometry(cube.shape, get_sensor("sentinel-2-l2a"), bands)  # type: ignore[arg-type]
-        x = model.standardiser.forward(cube, geometry)
+        x = model.standardizer.forward(cube, geometry)
         likelihood, tables = float_bits(name, theirs, model, x)
         latents = ours.analysis([cube], [geometry], [Rate(0)])
         stream = 8 * len(ours.entropy_encode(latents)[0])

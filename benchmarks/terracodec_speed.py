@@ -156,7 +156,7 @@ class Sides:
     def take_turns(self, frames: int) -> None:
         """Encode and decode a series with both."""
         cube, geometry = series(frames)
-        x = self.ours.standardiser.forward(cube, geometry)
+        x = self.ours.standardizer.forward(cube, geometry)
         temporal = self.ours.name == "tt"
         with torch.inference_mode():
             batch = x[None] if temporal else x
@@ -197,7 +197,7 @@ def encode(model: Model, cube: Any, geometry: Geometry) -> list[bytes]:
 def flops_of(name: str, sides: Sides) -> float:
     """Count what one frame takes, encoding or decoding."""
     cube, geometry = series(1)
-    flops = convolution_flops(sides.ours.g_a, sides.ours.standardiser.forward(cube, geometry))
+    flops = convolution_flops(sides.ours.g_a, sides.ours.standardizer.forward(cube, geometry))
     if name == "tt":
         flops += TT_TRANSFORMER
     if name == "elic":

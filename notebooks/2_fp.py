@@ -8,7 +8,7 @@
 #
 # The default model has no network. A reversible wavelet transform takes each band apart by scale,
 # a spectral transform at each scale takes bands apart by what they share, one uniform step
-# quantises everything, and an entropy coder uses tables that were counted on training scenes and
+# quantizes everything, and an entropy coder uses tables that were counted on training scenes and
 # then frozen. A linear integer rule picks a table for each coefficient from what was decoded
 # before. NumPy and a small C file are all that it needs, both to write and to read.
 

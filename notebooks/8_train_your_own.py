@@ -41,7 +41,7 @@ seen, unseen = ds.isel(x=slice(0, 128), y=slice(0, 128)), ds.isel(x=slice(136, 2
 # ## Data
 #
 # A directory with an array (time, band, y, x) of DN for each scene, and a table that says what
-# they are and which are for training (`train`), for choosing (`val`) and for the final judgement
+# they are and which are for training (`train`), for choosing (`val`) and for the final judgment
 # (`test`).
 
 # %%
@@ -66,7 +66,7 @@ scene.name, scene.sensor.name, scene.data.shape, scene.data.dtype
 # %% [markdown]
 # ## Fit
 #
-# `fp`, in minutes. The encoder's own decisions are part of it: quantise, fit, freeze, and once
+# `fp`, in minutes. The encoder's own decisions are part of it: quantize, fit, freeze, and once
 # more under what was found.
 #
 # ```sh

@@ -50,7 +50,7 @@ def as_number(value: object) -> float | None:
         return float(value)
     except OverflowError:
         return math.inf  # of either sign: no finite number
-    except ValueError:  # a signalling NaN
+    except ValueError:  # a signaling NaN
         return None
 
 

@@ -36,7 +36,7 @@ class CodecConfig:
     model : str
         ``fp``, ``elic``, ``tt`` or ``flextec``.
     lam : float or None
-        Weight of the mean squared error of standardised bands against the rate, as in TerraCodec:
+        Weight of the mean squared error of standardized bands against the rate, as in TerraCodec:
         larger is better and bigger. None if the array is lossless, or the weights are a file that
         does not say what it was trained with.
     quality : int or None

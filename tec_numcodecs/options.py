@@ -43,7 +43,7 @@ class Options:
     ----------
     device : str
         Where the transforms of published checkpoints run: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
-        Default ``"cpu"``, because a process that takes a GPU unasked is a bad neighbour. Their
+        Default ``"cpu"``, because a process that takes a GPU unasked is a bad neighbor. Their
         entropy models, whose symbols must be the same everywhere, and the bundled models, which
         are integers in C, run on the CPU.
     threads : int
@@ -191,7 +191,7 @@ _least_limit: ContextVar[int | None] = ContextVar("tec_least_limit", default=Non
 
 
 def _push(layer: _Layer) -> None:
-    """Put a layer on top, once, and merge neighbours that stay for good: calls must not pile up."""
+    """Put a layer on top, once, and merge neighbors that stay for good: calls must not pile up."""
     global _layers
     with _lock:
         if layer in _layers:

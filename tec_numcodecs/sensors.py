@@ -1,7 +1,7 @@
 """Sensors: which bands there are, what people call them, and how bright they usually are.
 
 The canonical names are ESA's (``B01`` ... ``B12``, ``B8A``), in the order in which models see them.
-Catalogues use others for the same thing; one table below knows them all.
+Catalogs use others for the same thing; one table below knows them all.
 
 >>> l2a = get_sensor("sentinel-2-l2a")
 >>> l2a.indices(["red", "B8A", "b02_10m"])
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 # * STAC's own common names: the same but rededge071, rededge075, rededge078 for B05, B06, B07.
 # * Planetary Computer: ESA's names. CDSE: ESA's with a resolution (B04_10m). EOPF: b04.
 #
-# Three names need a decision, because catalogues do not agree:
+# Three names need a decision, because catalogs do not agree:
 #
-# * ``nir`` is B08, the broad 10 m band, as in every catalogue above; B8A is ``nir08`` and the water
+# * ``nir`` is B08, the broad 10 m band, as in every catalog above; B8A is ``nir08`` and the water
 #   vapour band B09 is ``nir09``.
 # * ``nir08`` is therefore *not* B08. The number is a wavelength (0.8 um), not a band.
 # * ``rededge`` and ``swir`` fit several bands and are refused (Planetary Computer gives the common

@@ -40,7 +40,7 @@ SCENES = {
         license="CC-BY-4.0",
         source="github.com/IBM/TerraCodec, commit 4211862720d3, "
         "examples/S2L2A_images/ssl4eos12_val_0173706_[0-3].tif",
-        comment="Pixels of 10 m; bands of 20 and 60 m were resampled bilinearly; harmonised (no "
+        comment="Pixels of 10 m; bands of 20 and 60 m were resampled bilinearly; harmonized (no "
         "offset). The source has no geotransform and no dates: there is no CRS, and time counts "
         "the four seasonal acquisitions in the order of the source.",
     )
@@ -61,7 +61,7 @@ def open_dataset(name: str = "0173706", *, layout: str = "bands") -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        uint16 DN (reflectance times 10,000; 0 would be missing, there is none). Source, licence
+        uint16 DN (reflectance times 10,000; 0 would be missing, there is none). Source, license
         and attribution are in the attributes. `time` is the number of the season, 0 ... 3, as the
         source gives no dates.
 

@@ -22,7 +22,7 @@ RIVALS: dict[str, Rival] = {
         hevc.BANDS,
         jpegxl.BAND,
         sz3.BAND,
-        blosc.QUANTISED,
+        blosc.QUANTIZED,
     )
 }
 LOSSLESS: dict[str, Rival] = {

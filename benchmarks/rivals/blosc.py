@@ -10,19 +10,19 @@ import numpy as np
 
 from benchmarks.rivals.base import Image, Rival, Shape
 
-#: The setting is the quantiser's step in DN.
+#: The setting is the quantizer's step in DN.
 STEPS = (9, 33, 101, 241, 601, 1601)
 _SETTINGS = {"id": "blosc", "cname": "zstd", "clevel": 9, "shuffle": 2}  # 2: of bits
 _CODEC: Any = numcodecs.get_codec(_SETTINGS)  # type: ignore[no-untyped-call]
 
 
-def _encode_quantised(image: Image, step: float) -> bytes:
+def _encode_quantized(image: Image, step: float) -> bytes:
     whole = int(step)
     levels = (image.astype(np.int32) + whole // 2) // whole
     return struct.pack("<H", whole) + _encode(levels.astype(np.uint16))
 
 
-def _decode_quantised(data: bytes, shape: Shape) -> Image:
+def _decode_quantized(data: bytes, shape: Shape) -> Image:
     (step,) = struct.unpack_from("<H", data)
     levels = _decode(data[2:], shape).astype(np.int32)
     return np.clip(levels * step, 0, 65535).astype(np.uint16)
@@ -36,12 +36,12 @@ def _decode(data: bytes, shape: Shape) -> Image:
     return np.frombuffer(_CODEC.decode(data), np.uint16).reshape(shape)
 
 
-QUANTISED = Rival(
+QUANTIZED = Rival(
     "quant-blosc",
-    "linear quantiser (as scale_factor in CF), then Blosc with bit shuffle and Zstandard 9",
+    "linear quantizer (as scale_factor in CF), then Blosc with bit shuffle and Zstandard 9",
     STEPS,
-    _encode_quantised,
-    _decode_quantised,
+    _encode_quantized,
+    _decode_quantized,
 )
 LOSSLESS = Rival(
     "blosc-zstd",

@@ -1,4 +1,4 @@
-"""HEVC (x265 through PyAV): 12-bit grey frames, preset slow, tuned for PSNR, one thread.
+"""HEVC (x265 through PyAV): 12-bit gray frames, preset slow, tuned for PSNR, one thread.
 
 The setting is the QP, the same for all frames. Bands are stretched to 12 bits with one scale for
 the whole image, so nothing is clipped; rounding to 12 bits limits the highest quality.

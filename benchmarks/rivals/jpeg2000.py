@@ -43,8 +43,8 @@ def _decode(data: bytes) -> Image:
 
 def _encode_bands(image: Image, decibels: float) -> bytes:
     means = np.rint(image.mean((1, 2))).astype("<u2")
-    centred = np.clip(image.astype(np.int32) - means[:, None, None] + _MIDDLE, 0, 65535)
-    streams = [_encode(band[None].astype(np.uint16), decibels + _OTHER_PEAK) for band in centred]
+    centered = np.clip(image.astype(np.int32) - means[:, None, None] + _MIDDLE, 0, 65535)
+    streams = [_encode(band[None].astype(np.uint16), decibels + _OTHER_PEAK) for band in centered]
     return means.tobytes() + join(streams)
 
 
@@ -52,8 +52,8 @@ def _decode_bands(data: bytes, shape: Shape) -> Image:
     bands = shape[0]
     means = np.frombuffer(data, "<u2", bands).astype(np.int32)
     planes = [_decode(stream) for stream in split(data[2 * bands :], bands)]
-    centred = np.concatenate(planes).astype(np.int32)
-    return np.clip(centred - _MIDDLE + means[:, None, None], 0, 65535).astype(np.uint16)
+    centered = np.concatenate(planes).astype(np.int32)
+    return np.clip(centered - _MIDDLE + means[:, None, None], 0, 65535).astype(np.uint16)
 
 
 def _encode_klt(image: Image, decibels: float) -> bytes:

@@ -13,7 +13,7 @@ DISTANCES = (0.08, 0.3, 1.0, 2.5, 7, 18)
 
 
 def _encode_bands(image: Image, distance: float) -> bytes:
-    # libjxl takes grey levels as parts of the full range: stretch the image to it.
+    # libjxl takes gray levels as parts of the full range: stretch the image to it.
     top = max(int(image.max()), 1)
     streams = [
         imagecodecs.jpegxl_encode(

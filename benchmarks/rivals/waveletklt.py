@@ -3,7 +3,7 @@
 Sentinel-2 bands have 10, 20 and 60 m pixels, so that bands correlate differently at each scale. One
 KLT for the finest details, one for the next and one for all the rest respects this. The result goes
 back through the inverse wavelet: planes that look like images, uncorrelated at every scale, for any
-image codec. All planes share one scale, so one quantiser step for all of them is optimal.
+image codec. All planes share one scale, so one quantizer step for all of them is optimal.
 
 The wavelet is the 9/7 of JPEG 2000 with nearly orthonormal scaling (Daubechies and Sweldens, 1998).
 """
@@ -137,7 +137,7 @@ def _merge(x: Floats) -> Floats:
 
 
 def _lift(low: Floats, high: Floats, weight: float, *, odd: bool) -> None:
-    """Add to every odd (or even) sample its two neighbours, in place; mirrored at the ends."""
+    """Add to every odd (or even) sample its two neighbors, in place; mirrored at the ends."""
     if odd:
         high += weight * low
         high[..., :-1] += weight * low[..., 1:]

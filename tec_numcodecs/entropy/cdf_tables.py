@@ -122,7 +122,7 @@ class Tables:
         Parameters
         ----------
         pmfs : sequence of R float arrays, shape (n_r,)
-            Weights >= 0, not necessarily normalised (counts will do). The last one is the mass of
+            Weights >= 0, not necessarily normalized (counts will do). The last one is the mass of
             everything outside the row. Entries may be 0: they still get 1 / 65536.
         minimum : array of int, shape (R,)
             The symbol that each row's first weight belongs to.

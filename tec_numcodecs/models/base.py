@@ -5,7 +5,7 @@ A model turns cubes of digital numbers into integers and back, and integers into
     cubes --analysis--> latents --entropy_encode--> payloads
     cubes <--synthesis-- latents <--entropy_decode-- payloads
 
-Only ``analysis`` may take decisions (quantisation, rate-distortion optimisation) and may use
+Only ``analysis`` may take decisions (quantization, rate-distortion optimization) and may use
 floating point freely: its result is written down as integers. ``entropy_encode`` and
 ``entropy_decode`` must give the same integers on every machine. ``synthesis`` says in
 `Model.synthesis_kind` whether its pixels do too.
@@ -58,7 +58,7 @@ class Rate:
     Attributes
     ----------
     index : int
-        Rate index, a sixteenth of an octave of the quantiser step each (variable-rate models),
+        Rate index, a sixteenth of an octave of the quantizer step each (variable-rate models),
         or the number of the checkpoint (models with one network per rate). 0 to 65535.
     quality : int
         Tokens stored, 1 to 16; 0 for models that do not know the notion.
@@ -70,7 +70,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Latents:
-    """Quantised latents of one chunk.
+    """Quantized latents of one chunk.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Model(abc.ABC):
     def analysis(
         self, cubes: Sequence[Cube], geometries: Sequence[Geometry], rates: Sequence[Rate]
     ) -> list[Latents]:
-        """Transform and quantise cubes.
+        """Transform and quantize cubes.
 
         Parameters
         ----------

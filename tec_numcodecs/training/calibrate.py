@@ -1,7 +1,7 @@
 """Where coefficients lie in their intervals, measured: reconstruction offsets of frozen weights.
 
 The middle of the interval is the best reconstruction of neither a peaked distribution nor of
-integers that were chosen by rate-distortion optimisation. What is left between the centroids that
+integers that were chosen by rate-distortion optimization. What is left between the centroids that
 the distributions imply and what the encoder really does is measured on the training scenes.
 """
 

@@ -1,7 +1,7 @@
 """Fit the codebook of band covariances that the spectral transforms of `mini` derive from.
 
-k-means in which a cluster's centre is the mean covariance of its crops and the distance is the
-ideal rate of a crop under the centre's KLT (reverse water-filling at three distortions).
+k-means in which a cluster's center is the mean covariance of its crops and the distance is the
+ideal rate of a crop under the center's KLT (reverse water-filling at three distortions).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def fit_codebook(scenes: Sequence[Scene], entries: int = 16, seed: int = 0) -> N
     entries : int
         Size of the codebook.
     seed : int
-        Of the first centres.
+        Of the first centers.
 
     Returns
     -------
@@ -82,10 +82,10 @@ def _second_moment(x: NDArray[np.int32]) -> Float64Array:
     return moment
 
 
-def _rates(covariances: Float64Array, centres: Float64Array) -> Float64Array:
-    """Ideal bits per sample of every crop under every centre's KLT: (P, 6, C, C) -> (P, K)."""
-    k, levels, c, _ = centres.shape
-    rows = klt.eigenvectors(centres.reshape(-1, c, c)).reshape(k, levels, c, c)
+def _rates(covariances: Float64Array, centers: Float64Array) -> Float64Array:
+    """Ideal bits per sample of every crop under every center's KLT: (P, 6, C, C) -> (P, K)."""
+    k, levels, c, _ = centers.shape
+    rows = klt.eigenvectors(centers.reshape(-1, c, c)).reshape(k, levels, c, c)
     variance = np.einsum("klrc,plcd,klrd->pklr", rows, covariances, rows, optimize=True)
     rate = np.zeros(variance.shape[:2])
     for distortion, weight in _DISTORTIONS:
@@ -110,15 +110,15 @@ def _cluster(
     first = random.choice(
         len(weights), min(entries, len(weights)) - 1, replace=False, p=weights / weights.sum()
     )
-    centres = np.stack([whole, *covariances[first]])
+    centers = np.stack([whole, *covariances[first]])
     for _ in range(rounds):
-        rates = _rates(covariances, centres)
+        rates = _rates(covariances, centers)
         nearest = rates.argmin(axis=1)
-        for k in range(1, len(centres)):
+        for k in range(1, len(centers)):
             members = nearest == k
             if members.any():
-                centres[k] = _mean(covariances[members], weights[members])
+                centers[k] = _mean(covariances[members], weights[members])
             else:  # an empty cluster starts again at the crop that fits worst
-                centres[k] = covariances[(rates.min(axis=1) * weights).argmax()]
-    cost = float((_rates(covariances, centres).min(axis=1) * weights).sum() / weights.sum())
-    return cost, centres
+                centers[k] = covariances[(rates.min(axis=1) * weights).argmax()]
+    cost = float((_rates(covariances, centers).min(axis=1) * weights).sum() / weights.sum())
+    return cost, centers

@@ -81,7 +81,7 @@ class Fit:
         self.settings, self.directory = settings, directory
         family.mixture.requires_grad_(mixture)
         free = [p for p in family.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             free, lr=settings.rate, betas=(0.9, 0.98), weight_decay=settings.decay
         )
         self.averaged = {k: v.detach().clone() for k, v in family.state_dict().items()}
@@ -103,7 +103,7 @@ class Fit:
         self.family.load_state_dict(kept["model"])
         self.averaged, self.best = kept["averaged"], kept["best"]
         self._least = kept["least"]
-        self.optimiser.load_state_dict(kept["optimiser"])
+        self.optimizer.load_state_dict(kept["optimizer"])
         self.steps, self.spent = kept["steps"], kept["spent"]
         return True
 
@@ -116,7 +116,7 @@ class Fit:
             "averaged": self.averaged,
             "best": self.best,
             "least": self._least,
-            "optimiser": self.optimiser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
             "spent": self.spent,
             "settings": asdict(self.settings),
@@ -150,7 +150,7 @@ class Fit:
         settings = self.settings
         cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         rate = settings.final_rate + (1 - settings.final_rate) * cosine
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = settings.rate * rate * min(1.0, (self.steps + 1) / settings.warmup)
         self.family.set_fake(progress >= settings.fake_from)
         loss = torch.zeros(())
@@ -164,11 +164,11 @@ class Fit:
             weight = torch.from_numpy(samples.weight[index])
             bits = self.family.bits(name, *tensors(samples, index))
             loss = loss + (bits * weight).mean() / float(samples.weight.mean()) * self._share[name]
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.family.parameters(), 1.0)
         if bool(torch.isfinite(norm)):
-            self.optimiser.step()
+            self.optimizer.step()
         self.steps += 1
         self._average()
         return float(loss.detach())

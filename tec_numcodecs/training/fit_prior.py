@@ -1,8 +1,8 @@
 """Fit the frozen tables of mini `fp` to scenes: ``python -m tec_numcodecs.training.fit_prior``.
 
-Twice over: quantise every crop at several rates, fit the weights of the linear rule by the
-likelihood of a discretised Laplacian, count what occurs in each table row, freeze. The first
-round quantises with a dead zone, the second with the decisions of the encoder under the first.
+Twice over: quantize every crop at several rates, fit the weights of the linear rule by the
+likelihood of a discretized Laplacian, count what occurs in each table row, freeze. The first
+round quantizes with a dead zone, the second with the decisions of the encoder under the first.
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ def _fit_prior(
     shape = (frozen.OCTAVES, LEVELS + 1, frozen.COMPONENTS, 3)
     weights = np.zeros((*shape, frozen.FEATURES), np.int32)
     bias = np.full(shape, 1024, np.int32)
-    quantise = _Quantiser(arrays, model)
+    quantize = _Quantizer(arrays, model)
     tables = Counts()
     for octave in range(frozen.OCTAVES):
         items = [
-            quantise(crop, 16 * octave + (5 * i) % 16 + (octave == 0))
+            quantize(crop, 16 * octave + (5 * i) % 16 + (octave == 0))
             for i, crop in enumerate(crops)
             if i % 2 == octave % 2  # half of the crops an octave, all of them over two
         ]
@@ -111,7 +111,7 @@ def _fit_prior(
     }
 
 
-class _Quantiser:
+class _Quantizer:
     """Integers of a crop at a rate: with a dead zone, or as a fitted model decides."""
 
     def __init__(self, arrays: dict[str, NDArray[np.generic]], model: MiniFP | None) -> None:
@@ -142,7 +142,7 @@ class _Quantiser:
 
 
 def _dead(values: NDArray[np.float32], rounding: float) -> NDArray[np.int32]:
-    """Round towards zero from below ``rounding`` above an integer."""
+    """Round toward zero from below ``rounding`` above an integer."""
     return (np.sign(values) * np.floor(np.abs(values) + rounding)).astype(np.int32)
 
 
@@ -167,7 +167,7 @@ def _fit_rule(
     x = torch.from_numpy(np.concatenate(columns, axis=2))
     m = torch.from_numpy(np.concatenate(targets, axis=1))
     share = torch.from_numpy(np.concatenate(shares))
-    weights, bias = _maximise(x, m, share / share.sum())
+    weights, bias = _maximize(x, m, share / share.sum())
     full_weights = np.zeros((frozen.COMPONENTS, 3, frozen.FEATURES), np.int32)
     full_bias = np.full((frozen.COMPONENTS, 3), 1024, np.int32)
     scale = 1 << 12
@@ -193,7 +193,7 @@ def _sample(
     return some
 
 
-def _maximise(
+def _maximize(
     x: torch.Tensor, m: torch.Tensor, share: torch.Tensor, steps_taken: int = 120
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Adam on the likelihood; x (planes, FEATURES, P), m (planes, P), share (P,)."""
@@ -204,14 +204,14 @@ def _maximise(
     unit = x / means[:, :, None]
     w = torch.full(x.shape[:2], 1.0 / x.shape[1], requires_grad=True)
     b = torch.full((x.shape[0], 1), 0.1, requires_grad=True)
-    optimiser = torch.optim.Adam([w, b], lr=0.03)
+    optimizer = torch.optim.Adam([w, b], lr=0.03)
     for step in range(steps_taken):
         scale = typical * (b.abs() + torch.einsum("kf,kfp->kp", w.abs(), unit)) + 0.01
         loss = (_laplacian_bits(m, scale) * share).sum()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
-        for group in optimiser.param_groups:
+        optimizer.step()
+        for group in optimizer.param_groups:
             group["lr"] = 0.03 * (1 - step / steps_taken) + 0.0005
     found = (typical * w.abs() / means).detach()
     # These limits keep every sum of the frozen rule below 2^31.

@@ -1,7 +1,7 @@
 """Probability of a coefficient: three numbers a coefficient, in the units of the frozen tables.
 
 A coefficient follows a mixture of two logistic distributions with a common mean, integrated over
-the quantiser's interval: a narrow one of scale s and a wide one of scale s * ratio(t). The network
+the quantizer's interval: a narrow one of scale s and a wide one of scale s * ratio(t). The network
 gives the mean, log2 s and the shape t in [0, 1]; how ratio and weight grow with t is learned once
 for all. A third, very wide part of weight 2^-16 stands for the escape of the entropy coder.
 """
@@ -95,7 +95,7 @@ class Mixture(nn.Module):
 
 
 def _log_mass(distance: Tensor, log_scale: Tensor) -> Tensor:
-    """ln of the logistic mass in an interval of width 1 centred ``distance`` off the mean.
+    """ln of the logistic mass in an interval of width 1 centered ``distance`` off the mean.
 
     sigmoid(u) - sigmoid(v) = sigmoid(-v) sigmoid(u) (1 - exp(v - u)), which keeps its gradient
     where the plain difference would vanish.

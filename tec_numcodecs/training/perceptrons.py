@@ -164,7 +164,7 @@ def rounded_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.round(weight * torch.exp2(shift)).clamp(-127, 127), shift
 
 
-def levelled(width: int, referenced: bool) -> dict[str, Network]:
+def leveled(width: int, referenced: bool) -> dict[str, Network]:
     """A network for every ``<level>_<orientation>``."""
     inputs = INPUTS + (REFERENCE_FEATURES if referenced else 0)
     outputs = OUTPUTS + (1 if referenced else 0)
@@ -184,7 +184,7 @@ class Family(nn.Module):
 
     def __init__(self, width: int, referenced: bool) -> None:
         super().__init__()
-        self.networks = nn.ModuleDict(levelled(width, referenced))
+        self.networks = nn.ModuleDict(leveled(width, referenced))
         self.mixture = Mixture()
 
     def set_fake(self, fake: bool) -> None:
@@ -273,7 +273,7 @@ class PassFamily(Family):
         super().__init__(width, referenced=False)
         networks = {}
         for number in range(PASSES):
-            for name, network in levelled(width, referenced=number > 0).items():
+            for name, network in leveled(width, referenced=number > 0).items():
                 networks[f"{number}_{name}"] = network
         for level in range(LEVELS):
             for o in range(3):

@@ -54,7 +54,7 @@ def write(
         Keep dates that do not fill a block without loss, until `append` brings more.
     how : How, optional
     source : tuple of tuple of int, optional
-        The dask chunks of the cube before it was cut into blocks: neighbours that read the same
+        The dask chunks of the cube before it was cut into blocks: neighbors that read the same
         ones are run together.
     embed_weights : bool
         Write a copy of the weights beside the cube.

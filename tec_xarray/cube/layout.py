@@ -300,7 +300,7 @@ def _descriptions(array: xr.DataArray, axis: str, found: Source) -> dict[str, di
 def _add_time(
     array: xr.DataArray, rest: xr.Dataset, dataset: xr.Dataset
 ) -> tuple[xr.DataArray, xr.Dataset, list[str]]:
-    """Give an array without dates a time axis of one date, labelled if a scalar says which."""
+    """Give an array without dates a time axis of one date, labeled if a scalar says which."""
     if find_axes(array).time is not None:
         return array, rest, []
     time = _unused_dim(dataset, "time")
@@ -324,8 +324,8 @@ def _label(array: xr.DataArray, found: Source) -> tuple[xr.DataArray, list[str]]
     coords: dict[str, Any] = {band: list(found.bands)}
     if "common_name" not in array.coords:
         coords["common_name"] = (band, list(found.common_names))
-    labelled = array.drop_vars(band, errors="ignore").assign_coords(coords)
-    return labelled, [name for name in coords if name != band]
+    labeled = array.drop_vars(band, errors="ignore").assign_coords(coords)
+    return labeled, [name for name in coords if name != band]
 
 
 def _plain(cube: xr.DataArray, memo: Memo) -> xr.DataArray:

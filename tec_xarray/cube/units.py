@@ -229,8 +229,8 @@ def _nodata(
         nodata = _stated_nodata(cube, source)
         if nodata is None:  # Sentinel-2 says 0 everywhere; nothing is lost where 0 is data
             nodata = 0 if integer else "NaN"
-    spelt = isinstance(nodata, str) and nodata.lower() == "nan"
-    value = np.nan if spelt else as_number(nodata)
+    spelled = isinstance(nodata, str) and nodata.lower() == "nan"
+    value = np.nan if spelled else as_number(nodata)
     if integer:
         limits = np.iinfo(cube.dtype)
         if value is None or not value.is_integer() or not limits.min <= value <= limits.max:

@@ -2,7 +2,7 @@
 
 Attributes are flat, numbers and strings and lists of them, so that they survive a way through
 netCDF. They follow CF 1.12, section 8.4, in what they tell (algorithm, implementation, parameters
-of what was done to the values), but not in name: that section is about quantised floats, and its
+of what was done to the values), but not in name: that section is about quantized floats, and its
 vocabulary closed.
 """
 

@@ -1,6 +1,6 @@
 """Run the blocks of an archive: without Dask, on its threads, or on a cluster.
 
-Blocks go out in groups of neighbours, because neighbours read the same source files, and only a few
+Blocks go out in groups of neighbors, because neighbors read the same source files, and only a few
 groups at once, so that neither the graph nor the workers hold more than that at any time.
 """
 
@@ -314,7 +314,7 @@ def _gave_up(failed: Mapping[Any, Exception]) -> TecError:
 
 
 def groups(jobs: Iterable[Job], sides: tuple[int, int, int]) -> Iterator[list[Job]]:
-    """Put neighbours together, `sides` blocks along (time, y, x), in the order of the cube."""
+    """Put neighbors together, `sides` blocks along (time, y, x), in the order of the cube."""
 
     def home(job: Job) -> tuple[int, ...]:
         return tuple(i // n for i, n in zip(job.index, sides, strict=True))

@@ -42,7 +42,7 @@ class Plots:
     def __init__(self, data: xr.Dataset | xr.DataArray) -> None:
         self._data = data
 
-    def rgb(self, composite: Any = "true colour", **settings: Any) -> Picture:
+    def rgb(self, composite: Any = "true color", **settings: Any) -> Picture:
         """Draw one date in three bands; see `tec_xarray.plots.accessor.rgb`."""
         return rgb(self._data, composite, **settings)
 
@@ -60,7 +60,7 @@ class Plots:
         ----------
         original : xarray.Dataset or xarray.DataArray
         composite : optional
-            As there. Default: true and false colour, as far as the bands are there.
+            As there. Default: true and false color, as far as the bands are there.
         label : str
             What to call this dataset.
         **settings
@@ -70,7 +70,7 @@ class Plots:
             naming = {k: settings.get(k) for k in ("bands", "sensor", "variable")}
             there = set(bands_of(before_and_after(original, self._data, **naming)[0]))
             composite = [name for name, bands in COMPOSITES.items() if there.issuperset(bands)]
-            composite = composite or "true colour"  # whose error says what is missing
+            composite = composite or "true color"  # whose error says what is missing
         return side_by_side(original, {label: self._data}, composite=composite, **settings)
 
     def error_maps(self, original: xr.Dataset | xr.DataArray, **settings: Any) -> Picture:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tec_xarray.report.report import Report
 
 _MARKS = "osD^vP"
-_MOST_LINES = 6  # colours that people tell apart
+_MOST_LINES = 6  # colors that people tell apart
 _AXES = {
     "psnr": "PSNR (dB, peak 10,000 DN)",
     "rmse": "RMSE (DN, reflectance x 10,000)",
@@ -89,11 +89,11 @@ def time_series(
     values: Any = np.asarray(times)
     figure = new_figure(8.4, 4.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    for (label, before, after), colour, mark in zip(lines, look.lines, _MARKS, strict=False):
-        above.plot(values, before, color=colour, marker=mark, label=f"{label}, original")
-        above.plot(values, after, color=colour, marker=mark, markerfacecolor="none",
+    for (label, before, after), color, mark in zip(lines, look.lines, _MARKS, strict=False):
+        above.plot(values, before, color=color, marker=mark, label=f"{label}, original")
+        above.plot(values, after, color=color, marker=mark, markerfacecolor="none",
                    linestyle="--", label=f"{label}, decoded")  # fmt: skip
-        below.plot(values, after - before, color=colour, marker=mark, markersize=4)
+        below.plot(values, after - before, color=color, marker=mark, markersize=4)
     below.axhline(0, color=look.text, linewidth=0.8)
     above.set_ylabel(unit)
     below.set_ylabel("difference" if unit.startswith(tuple(INDICES)) else "difference (DN)")
@@ -203,16 +203,16 @@ def rate_distortion(
     figure = new_figure(7.4, 4.8)
     axes = figure.subplots()
     upwards = metric in ("psnr", "ssim")
-    for i, ((name, points), colour, mark) in enumerate(
+    for i, ((name, points), color, mark) in enumerate(
         zip(sweep.curves().items(), look.lines * 2, _MARKS * 2, strict=False)
     ):
-        # The first curve is labelled on its open side, the others on the other one.
+        # The first curve is labeled on its open side, the others on the other one.
         place = (-4, 6) if upwards == (i == 0) else (5, -10) if upwards else (5, 5)
         place = place if i == 0 or upwards else (-6, -11)
         order = sorted((p for p in points if np.isfinite(getattr(p, metric))),
                        key=lambda p: p.bits_per_sample)  # fmt: skip
         rates = [p.bits_per_sample for p in order]
-        axes.plot(rates, [getattr(p, metric) for p in order], color=colour, marker=mark, label=name)
+        axes.plot(rates, [getattr(p, metric) for p in order], color=color, marker=mark, label=name)
         for point in order:
             axes.annotate(
                 point.label, (point.bits_per_sample, getattr(point, metric)),

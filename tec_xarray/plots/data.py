@@ -24,8 +24,8 @@ Composite: TypeAlias = "str | Sequence[str]"
 Stretch: TypeAlias = "str | tuple[float, float]"
 
 COMPOSITES = {
-    "true colour": ("B04", "B03", "B02"),
-    "false colour": ("B08", "B04", "B03"),
+    "true color": ("B04", "B03", "B02"),
+    "false color": ("B08", "B04", "B03"),
 }
 MOST_PIXELS = 1200  # drawn along a side; of more, every second, third, ... is
 _GAMMA = 0.8  # lifts dark vegetation a little, as screens are read
@@ -122,7 +122,7 @@ def composite_bands(composite: Composite) -> tuple[str, tuple[str, ...]]:
 def limits_of(rgb: Floats, stretch: Stretch) -> tuple[Floats, Floats]:
     """Return DN of black and of white for each of three planes (3, H, W).
 
-    "shared" takes the range of all three, so that colours keep their meaning; "band" one for each,
+    "shared" takes the range of all three, so that colors keep their meaning; "band" one for each,
     which shows more where bands differ a lot.
     """
     if isinstance(stretch, str):
@@ -152,7 +152,7 @@ def stretched(rgb: Floats, limits: tuple[Floats, Floats], missing: tuple[float, 
 
 
 def round_up(value: float) -> float:
-    """Return the next round number: a limit that a colour bar can label."""
+    """Return the next round number: a limit that a color bar can label."""
     if not value > 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))

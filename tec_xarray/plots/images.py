@@ -40,7 +40,7 @@ DN = "DN (reflectance x 10,000)"
 
 def rgb(
     data: xr.Dataset | xr.DataArray,
-    composite: Composite = "true colour",
+    composite: Composite = "true color",
     *,
     date: int = 0,
     stretch: Stretch = "shared",
@@ -56,7 +56,7 @@ def rgb(
     ----------
     data : xarray.Dataset or xarray.DataArray
         Bands in any layout, before or after compression.
-    composite : {"true colour", "false colour"} or sequence of three str
+    composite : {"true color", "false color"} or sequence of three str
         B04, B03, B02; B08, B04, B03; or any bands for red, green and blue, by any of their names.
     date : int
         Position of the date.
@@ -97,7 +97,7 @@ def side_by_side(
     decoded: Mapping[str, xr.Dataset | xr.DataArray],
     *,
     date: int = 0,
-    composite: Composite | Sequence[Composite] = "true colour",
+    composite: Composite | Sequence[Composite] = "true color",
     stretch: Stretch = "shared",
     scale: float | None = None,
     bands: Bands | None = None,
@@ -198,7 +198,7 @@ def error_maps(
     date : int
         Position of the date.
     limit : float, optional
-        DN at the ends of the colours. Default: what 99.5 % of the errors do not exceed, rounded.
+        DN at the ends of the colors. Default: what 99.5 % of the errors do not exceed, rounded.
     title, theme : str, optional
         As of `rgb`.
 
@@ -295,7 +295,7 @@ def _several(composite: Composite | Sequence[Composite]) -> list[Composite]:
     if isinstance(composite, str):
         return [composite]
     items = list(composite)
-    named = [isinstance(item, str) and item not in ("true colour", "false colour")
+    named = [isinstance(item, str) and item not in ("true color", "false color")
              for item in items]  # fmt: skip
     return [tuple(str(item) for item in items)] if items and all(named) else list(items)
 

@@ -1,7 +1,7 @@
-"""Colours of pictures on light and on dark pages, and a figure that knows how to show itself.
+"""Colors of pictures on light and on dark pages, and a figure that knows how to show itself.
 
-Line colours are those of Okabe and Ito ("Color Universal Design", 2008), which people with any
-colour vision tell apart; maps are cividis (magnitudes) and blue to orange or red (signed errors).
+Line colors are those of Okabe and Ito ("Color Universal Design", 2008), which people with any
+color vision tell apart; maps are cividis (magnitudes) and blue to orange or red (signed errors).
 No global state of matplotlib is read into a figure or changed by one.
 """
 
@@ -26,7 +26,7 @@ _SCREEN_DPI = 90  # of what a notebook shows: sharp enough, and a few hundred kB
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of a figure.
+    """The colors of a figure.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Theme:
     lines : tuple of str
         In the order in which they are used.
     magnitude, signed : matplotlib.colors.Colormap
-        For what is at least 0, and for what is around 0. `signed` is the background's colour at 0.
+        For what is at least 0, and for what is around 0. `signed` is the background's color at 0.
     missing : str
         Of pixels without data.
     """
@@ -48,8 +48,8 @@ class Theme:
     missing: str
 
 
-def _signed(name: str, *colours: str) -> Colormap:
-    return LinearSegmentedColormap.from_list(name, list(colours))
+def _signed(name: str, *colors: str) -> Colormap:
+    return LinearSegmentedColormap.from_list(name, list(colors))
 
 
 LIGHT = Theme(
@@ -119,7 +119,7 @@ def new_figure(width: float, height: float) -> Picture:
 
 
 def paint(figure: Figure, theme: Theme) -> None:
-    """Give everything but data the colours of a theme. Call it last."""
+    """Give everything but data the colors of a theme. Call it last."""
     figure.set_facecolor(theme.background)
     for axes in figure.axes:
         axes.set_facecolor(theme.background)
@@ -131,7 +131,7 @@ def paint(figure: Figure, theme: Theme) -> None:
             legend.get_frame().set(facecolor=theme.background, edgecolor=theme.grid, alpha=0.85)
     texts: list[Any] = figure.findobj(Text)
     for text in texts:
-        if text.get_gid() != "own colour":
+        if text.get_gid() != "own color":
             text.set_color(theme.text)
 
 

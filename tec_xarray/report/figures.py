@@ -57,7 +57,7 @@ class Errors:
 
 @dataclass(frozen=True)
 class IndexErrors:
-    """Errors of a normalised difference, decoded minus original; without a unit.
+    """Errors of a normalized difference, decoded minus original; without a unit.
 
     Attributes
     ----------

@@ -34,7 +34,7 @@ def text_of(report: Report) -> str:
 
 
 def html_of(report: Report) -> str:
-    """Write a report for a notebook, with inherited colours only: any theme stays readable."""
+    """Write a report for a notebook, with inherited colors only: any theme stays readable."""
     left = "text-align:left;padding:1px 8px"
     rows = "".join(
         f"<tr><th style='{left}'>{html.escape(k)}</th><td style='{left}'>{html.escape(v)}</td></tr>"

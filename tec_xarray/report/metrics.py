@@ -39,7 +39,7 @@ class Plan:
     Attributes
     ----------
     indices : tuple of (int, int)
-        Positions of two bands a, b of a normalised difference (a - b) / (a + b).
+        Positions of two bands a, b of a normalized difference (a - b) / (a + b).
     tile : tuple of int
         Rows and columns of a tile, whose errors are summed on their own: the store's chunks.
     ssim : bool
@@ -70,7 +70,7 @@ class Tally:
     tile_count, tile_square, tile_peak : float64, shape (T, tiles down, tiles across)
         The same sums over all bands of a tile.
     index_count, index_error, index_square, index_peak : float64, shape (T, I)
-        The same sums for the errors of I normalised differences; these have no unit.
+        The same sums for the errors of I normalized differences; these have no unit.
     index_histogram : float64, shape (I, 2 * INDEX_STEPS + 1)
         Pixels by the error of an index, in thousandths, from -1 up.
     worst : tuple of int
@@ -243,7 +243,7 @@ def _count_index(
     scalings: tuple[DNScaling, DNScaling],
     pair: tuple[int, int],
 ) -> None:
-    """Enter the errors of one normalised difference of one date (C, H, W).
+    """Enter the errors of one normalized difference of one date (C, H, W).
 
     A pixel whose original bands sum to nothing has no index. One that decodes to nothing has 0.
     """

@@ -132,7 +132,7 @@ class Sweep:
         Raises
         ------
         InvalidInput
-            An unknown criterion, or no point fulfils all.
+            An unknown criterion, or no point fulfills all.
         """
         unknown = [name for name in wanted if name not in (*_AT_LEAST, *_AT_MOST)]
         if unknown or not wanted:

@@ -57,7 +57,7 @@ def output_grid(scenes: Sequence[Scene], area: Any, crs: Any, resolution: float 
             raise InvalidInput(
                 f"no resolution for crs = {crs}",
                 allowed="a number, in units of the CRS",
-                fix="pass resolution=, for example 10 in metres",
+                fix="pass resolution=, for example 10 in meters",
             )
         resolution = min(same)
     if area is None and crs == "utm":
@@ -82,7 +82,7 @@ def _no_grid(resolution: float, crs: Any, found: str) -> InvalidInput:
     return InvalidInput(
         f"resolution = {resolution:g} in units of {shown(crs)}, which gives {found} pixels",
         allowed=f"a grid of up to {MAX_LENGTH:,} pixels each way",
-        fix="pass resolution=10 for metres, 0.0001 for degrees, for example",
+        fix="pass resolution=10 for meters, 0.0001 for degrees, for example",
     )
 
 

@@ -144,7 +144,7 @@ def open_stac(
         as uint8. Along time: ``source_items`` (ids, the upper one first), ``processing_baseline``
         and ``source_offset`` (one for each item, if they differ: in the same order; what had to
         be added to the DN in the files), and ``boa_offset`` (what is still to be added to the DN
-        here: 0 if harmonised, NaN if not known). CRS as CF grid mapping and as GeoZarr
+        here: 0 if harmonized, NaN if not known). CRS as CF grid mapping and as GeoZarr
         attributes.
 
     Raises
@@ -298,7 +298,7 @@ def _describe(
                 "flag_meanings": _SCL_MEANINGS,
             }
         else:
-            plus = "plus boa_offset" if kept else "harmonised"
+            plus = "plus boa_offset" if kept else "harmonized"
             loaded[band].attrs = {
                 "nodata": 0,
                 "units": "1e-4",

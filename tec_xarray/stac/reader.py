@@ -221,8 +221,8 @@ def without_offset(pixels: Pixels, origin: Origin) -> Pixels:
     if not origin.sure:
         _check_offset(pixels[valid], origin)
     shifted = np.maximum(pixels.astype(np.int32) + origin.offset, 1)
-    harmonised: Pixels = np.where(valid, shifted, 0).astype(pixels.dtype)
-    return harmonised
+    harmonized: Pixels = np.where(valid, shifted, 0).astype(pixels.dtype)
+    return harmonized
 
 
 def _reason(error: BaseException) -> str:

@@ -53,7 +53,7 @@ class Acquisition:
         Date and time, UTC.
     baseline : str
         Processing baseline; from 04.00 on, DN carry an offset of 1000.
-    harmonised : bool
+    harmonized : bool
         Whether that offset was taken off again, as in most files of Earth Search.
     contradicts : bool
         Whether its metadata state the offset although it was taken off, as Earth Search does.
@@ -68,7 +68,7 @@ class Acquisition:
     season: int
     when: str
     baseline: str = "05.09"
-    harmonised: bool = True
+    harmonized: bool = True
     contradicts: bool = False
     cloud: float = 10.0
     east: float = 0.0
@@ -82,8 +82,8 @@ class Acquisition:
 
 
 ACQUISITIONS = (
-    Acquisition(0, "2021-08-15T10:16:01Z", "03.01", harmonised=False, cloud=5.0),
-    Acquisition(1, "2022-02-11T10:16:03Z", "04.00", harmonised=False, cloud=20.0, missing=36),
+    Acquisition(0, "2021-08-15T10:16:01Z", "03.01", harmonized=False, cloud=5.0),
+    Acquisition(1, "2022-02-11T10:16:03Z", "04.00", harmonized=False, cloud=20.0, missing=36),
     Acquisition(2, "2022-05-22T10:15:59Z", "05.10", cloud=60.0),
     Acquisition(3, "2022-10-19T10:16:02Z", "05.10", cloud=0.5),
 )
@@ -131,13 +131,13 @@ def scene_bands(
     """Return what the files of an acquisition hold: DN and pixel size in m, by ESA's name."""
     scene = tutorial.open_dataset() if scene is None else scene
     bands: dict[str, tuple[Pixels, float]] = {}
-    added = OFFSET if taken.baseline >= "04.00" and not taken.harmonised else 0
+    added = OFFSET if taken.baseline >= "04.00" and not taken.harmonized else 0
     for band, size in zip(SENTINEL_2_L2A.bands, SENTINEL_2_L2A.resolutions, strict=True):
         shrunk = _shrink(scene[band].values[taken.season], size // 10)
         bands[band] = shrunk + np.uint16(added), float(size)
     bands["SCL"] = _classes(bands, taken), 20.0
-    for pixels, metres in bands.values():
-        gap = round(taken.missing * SIZE / metres)
+    for pixels, meters in bands.values():
+        gap = round(taken.missing * SIZE / meters)
         pixels[:gap, :gap] = 0
     return bands
 
@@ -174,7 +174,7 @@ def _shrink(pixels: Pixels, factor: int) -> NDArray[np.uint16]:
 
 def _classes(bands: Mapping[str, tuple[Pixels, float]], taken: Acquisition) -> NDArray[np.uint8]:
     """Make up a scene classification: vegetation (4), water (6), the rest bare (5)."""
-    added = OFFSET if taken.baseline >= "04.00" and not taken.harmonised else 0
+    added = OFFSET if taken.baseline >= "04.00" and not taken.harmonized else 0
     red, near = (_shrink(bands[b][0], 2).astype(np.float64) - added for b in ("B04", "B08"))
     index = (near - red) / np.maximum(near + red, 1)
     classes: NDArray[np.uint8] = np.where(index > 0.3, 4, np.where(index < 0, 6, 5)).astype("u1")
@@ -192,7 +192,7 @@ def _asset(
     raster: Json = {"nodata": 0, "data_type": str(pixels.dtype), "spatial_resolution": transform[0]}
     if name != "SCL":
         # Earth Search states the offset of the product even where it was taken off the pixels.
-        added = taken.baseline >= "04.00" and (taken.contradicts or not taken.harmonised)
+        added = taken.baseline >= "04.00" and (taken.contradicts or not taken.harmonized)
         raster |= {"scale": 0.0001, "offset": -0.1 if added else 0}
     return {
         "href": href,
@@ -230,7 +230,7 @@ def _item(taken: Acquisition, assets: Json) -> Json:
             "proj:epsg": EPSG,
             "eo:cloud_cover": taken.cloud,
             "s2:processing_baseline": taken.baseline,
-            "earthsearch:boa_offset_applied": taken.harmonised and taken.baseline >= "04.00",
+            "earthsearch:boa_offset_applied": taken.harmonized and taken.baseline >= "04.00",
         },
         "assets": assets,
         "links": [],

@@ -40,7 +40,7 @@ def hostile() -> Iterator[None]:
 def reflectance() -> dict[str, Any]:
     plain = (scene((1, 2, 16, 16)) * np.float32(1e-4)).astype(np.float32)
     found = {"plain": plain}
-    for name, bits in (("signalling", 0x7F800001), ("quiet", 0x7FC00000), ("negative", 0xFFC00001)):
+    for name, bits in (("signaling", 0x7F800001), ("quiet", 0x7FC00000), ("negative", 0xFFC00001)):
         found[f"{name} NaN"] = plain.copy()
         found[f"{name} NaN"].view(np.uint32)[0, 0, 3:7, 3] = bits
     found["denormals"] = plain.copy()
@@ -58,7 +58,7 @@ def reflectance() -> dict[str, Any]:
 @pytest.mark.parametrize("name", reflectance())
 def test_floats_come_back_as_without_hostile_settings(name: str) -> None:
     array = reflectance()[name]
-    for call in CALLS + (ODD_CALLS if name in ("signalling NaN", "huge") else []):
+    for call in CALLS + (ODD_CALLS if name in ("signaling NaN", "huge") else []):
         config = CodecConfig.parse("fp", bands=BANDS, units="reflectance", **call)
         ends = []
         for state in ("warn", "raise"):

@@ -14,8 +14,8 @@ from tec_numcodecs.sensors import SENSORS, Sensor, get_sensor
 L2A = get_sensor("sentinel-2-l2a")
 L1C = get_sensor("sentinel-2-l1c")
 
-# What each catalogue calls the bands of L2A, in model order.
-CATALOGUES = {
+# What each catalog calls the bands of L2A, in model order.
+CATALOGS = {
     "ESA": "B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12",
     "short": "B1 B2 B3 B4 B5 B6 B7 B8 B8a B9 B11 B12",
     "Earth Search": "coastal blue green red rededge1 rededge2 rededge3 nir nir08 nir09 swir16 "
@@ -68,16 +68,16 @@ def test_identity_in_the_bitstream_is_for_ever() -> None:
     assert {s.id: s.name for s in SENSORS} == {1: "sentinel-2-l2a", 2: "sentinel-2-l1c"}
 
 
-@pytest.mark.parametrize("catalogue", CATALOGUES)
-def test_names_of_every_catalogue(catalogue: str) -> None:
-    names = CATALOGUES[catalogue].split()
+@pytest.mark.parametrize("catalog", CATALOGS)
+def test_names_of_every_catalog(catalog: str) -> None:
+    names = CATALOGS[catalog].split()
     assert L2A.indices(names) == tuple(range(12))
     assert [L2A.canonical(name) for name in names] == list(L2A.bands)
 
 
-@given(st.permutations(range(12)), st.integers(1, 12), st.sampled_from(sorted(CATALOGUES)))
-def test_any_subset_in_any_order(order: list[int], count: int, catalogue: str) -> None:
-    names = CATALOGUES[catalogue].split()
+@given(st.permutations(range(12)), st.integers(1, 12), st.sampled_from(sorted(CATALOGS)))
+def test_any_subset_in_any_order(order: list[int], count: int, catalog: str) -> None:
+    names = CATALOGS[catalog].split()
     picked = order[:count]
     assert L2A.indices([names[i] for i in picked]) == tuple(picked)
     assert L2A.indices(names[i].swapcase() for i in picked) == tuple(picked)

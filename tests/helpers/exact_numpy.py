@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 Frozen = Mapping[str, NDArray[np.generic]]
 
 
-def quantise(x: Array, limit: int) -> tuple[NDArray[np.int64], Array]:
+def quantize(x: Array, limit: int) -> tuple[NDArray[np.int64], Array]:
     """Smallest power of two, at least 2**-60, that brings the largest of a row to the limit."""
     largest = np.abs(x).max(axis=-1, keepdims=True)
     exponent = np.full(largest.shape, -60)
@@ -36,7 +36,7 @@ def linear(frozen: Frozen, name: str, x: Array, bias: str | None = None) -> Arra
     weight = frozen[f"{name}.integers"].astype(np.int64)
     weight = weight.reshape(len(weight), -1)
     scale = np.ldexp(1.0, frozen[f"{name}.exponent"].astype(np.int64))
-    q, row_scale = quantise(x, 32639)
+    q, row_scale = quantize(x, 32639)
     out = (q @ weight.T).astype(np.float64) * row_scale * scale
     return out + frozen[bias or f"{name}.bias"].astype(np.float64)
 
@@ -71,7 +71,7 @@ def conv_transpose(frozen: Frozen, name: str, x: Array) -> Array:
 
 def layer_norm(frozen: Frozen, name: str, x: Array, epsilon: float = 1e-6) -> Array:
     n = x.shape[-1]
-    q, scale = quantise(x, 32639)
+    q, scale = quantize(x, 32639)
     total = q.sum(axis=-1, keepdims=True)
     spread = n * (q * q).sum(axis=-1, keepdims=True) - total * total
     inverse = 1.0 / scale
@@ -118,10 +118,10 @@ def softmax(scores: Array, hidden: NDArray[np.bool_] | None) -> Array:
 
 def attention(q: Array, k: Array, v: Array, hidden: NDArray[np.bool_] | None) -> Array:
     """One head: [n, dim], [m, dim], [m, dim]."""
-    (qi, qs), (ki, ks), (vi, vs) = quantise(q, 32639), quantise(k, 8127), quantise(v, 8127)
+    (qi, qs), (ki, ks), (vi, vs) = quantize(q, 32639), quantize(k, 8127), quantize(v, 8127)
     scores = (qi @ ki.T).astype(np.float64) * qs * ks.T
     weights = softmax(scores * (1.0 / np.sqrt(q.shape[-1])), hidden)
-    wi, ws = quantise(weights * vs.T, 32639)
+    wi, ws = quantize(weights * vs.T, 32639)
     return (wi @ vi).astype(np.float64) * ws
 
 
@@ -206,7 +206,7 @@ def expected_parameters(frozen: Frozen, latents: Array) -> list[tuple[Array, Arr
 
 def freeze(weight: Array, bias: Array) -> Frozen:
     """A layer "w" from floats: weight [N, ...]."""
-    q, scale = quantise(weight.reshape(len(weight), -1), 8127)
+    q, scale = quantize(weight.reshape(len(weight), -1), 8127)
     _, exponent = np.frexp(scale[:, 0])
     return {
         "w.integers": q.reshape(weight.shape).astype(np.int16),
@@ -239,7 +239,7 @@ def deconv(weight: Array, bias: Array, x: Array) -> Array:
 
 
 def fp_synthesis(weights: Frozen, y: Array) -> Array:
-    """Standardised pixels of TEC-FP from latents [M, h, w]."""
+    """Standardized pixels of TEC-FP from latents [M, h, w]."""
     x = y
     for i in (0, 2, 4, 6):
         x = deconv(*(weights[f"g_s.{i}.{p}"].astype(np.float64) for p in ("weight", "bias")), x)

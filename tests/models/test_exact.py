@@ -63,17 +63,17 @@ def frozen_taps(
 
 
 @given(ROWS, st.sampled_from([layers.LEFT_LIMIT, layers.RIGHT_LIMIT]))
-def test_quantise_is_the_rule(rows: np.ndarray, limit: int) -> None:
-    integers, scale = layers.quantise(torch.from_numpy(rows), limit)
-    expected, expected_scale = reference.quantise(rows, limit)
+def test_quantize_is_the_rule(rows: np.ndarray, limit: int) -> None:
+    integers, scale = layers.quantize(torch.from_numpy(rows), limit)
+    expected, expected_scale = reference.quantize(rows, limit)
     assert np.array_equal(scale.numpy(), expected_scale)
     assert np.array_equal(integers.numpy(), expected)
     assert integers.abs().max() <= limit
 
 
 @given(ROWS)
-def test_quantise_loses_half_a_step_at_most(rows: np.ndarray) -> None:
-    integers, scale = layers.quantise(torch.from_numpy(rows))
+def test_quantize_loses_half_a_step_at_most(rows: np.ndarray) -> None:
+    integers, scale = layers.quantize(torch.from_numpy(rows))
     assert bool(((integers * scale).sub(torch.from_numpy(rows)).abs() <= scale / 2).all())
 
 
@@ -238,8 +238,8 @@ def test_c_is_torch(
     elif operation == "linear":
         integer_gemm.set_carrier("float64")
     work: dict[str, Callable[[], object]] = {
-        "left": lambda: torch.cat(layers.quantise(x), dim=-1),
-        "right": lambda: torch.cat(layers.quantise(x, layers.RIGHT_LIMIT), dim=-1),
+        "left": lambda: torch.cat(layers.quantize(x), dim=-1),
+        "right": lambda: torch.cat(layers.quantize(x, layers.RIGHT_LIMIT), dim=-1),
         "norm": lambda: norm(x),
         "gelu": lambda: layers.gelu_(x.clone()),
         "linear": lambda: layer(x),

@@ -99,7 +99,7 @@ def test_layers_without_an_exact_form() -> None:
         exact_synthesis.exact_twin(torch.nn.Tanh())
     with pytest.raises(WeightsError, match="stride"):
         exact_synthesis.exact_twin(layers.conv(3, 4))
-    with pytest.raises(WeightsError, match="normalisation"):
+    with pytest.raises(WeightsError, match="normalization"):
         exact_synthesis.exact_twin(layers.GDN(3))
 
 

@@ -37,7 +37,7 @@ def cube(shape, seed=0):
 
 
 def code(model, cubes, geometries, rates):
-    """Analyse, encode, decode; return latents, payloads and pixels, checked for equality."""
+    """Analyze, encode, decode; return latents, payloads and pixels, checked for equality."""
     latents = model.analysis(cubes, geometries, rates)
     payloads = model.entropy_encode(latents)
     decoded = model.entropy_decode(payloads, geometries, rates)
@@ -80,7 +80,7 @@ def test_error_follows_the_step(kind) -> None:
         (payload,), (found,) = model.entropy_encode(latents), model.synthesis(latents)
         sizes.append(len(payload))
         errors.append(float(((found - pixels) ** 2).mean()))
-        # Uniform noise of the step, at most doubled by dead zones and optimisation.
+        # Uniform noise of the step, at most doubled by dead zones and optimization.
         assert errors[-1] < 2.2 * 2 ** (index / 8) / 12
     assert sizes == sorted(sizes, reverse=True)
     assert errors == sorted(errors)

@@ -311,10 +311,10 @@ def test_scale_thresholds_are_bin_borders() -> None:
 
 
 @given(st.integers(1, 9), st.integers(1, 9))
-def test_neighbourhoods_are_centred_on_cells(height: int, width: int) -> None:
+def test_neighborhoods_are_centerd_on_cells(height: int, width: int) -> None:
     image = torch.arange(2 * 3 * height * width, dtype=torch.float64)
     image = image.reshape(2, 3, height, width)
-    out = windows.neighbourhoods(image, 8, 4)
+    out = windows.neighborhoods(image, 8, 4)
     rows, columns = -(-height // 4), -(-width // 4)
     assert out.shape == (2 * rows * columns, 64, 3)
     inner = out.unflatten(1, (8, 8))[:, 2:6, 2:6].flatten(1, 2)

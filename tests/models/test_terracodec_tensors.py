@@ -1,4 +1,4 @@
-"""TerraCodec's own interface: builders, standardised tensors, payloads."""
+"""TerraCodec's own interface: builders, standardized tensors, payloads."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def build(name: str, **more: Any) -> Any:
     return BUILDERS[name](pretrained=True, compression=published.LAMS[name], **more)
 
 
-def standardised(cube: np.ndarray[Any, Any], sensor: Any = L2A) -> torch.Tensor:
+def standardized(cube: np.ndarray[Any, Any], sensor: Any = L2A) -> torch.Tensor:
     mean, std = (np.asarray(v)[:, None, None] for v in (sensor.mean, sensor.std))
     return torch.from_numpy(((cube - mean) / std).astype(np.float32))
 
 
 def tensor(name: str, items: int = 2, size: int = 64) -> torch.Tensor:
     if name in IMAGES:
-        return standardised(seeds.scene((items, 12, size, size))[0])
+        return standardized(seeds.scene((items, 12, size, size))[0])
     cubes = [seeds.scene((3, 12, size, size), seed=i)[0] for i in range(items)]
-    return torch.stack([standardised(cube) for cube in cubes])
+    return torch.stack([standardized(cube) for cube in cubes])
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -77,9 +77,9 @@ def test_forward_is_what_a_decoder_gives(name: str) -> None:
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_streams_are_those_of_an_archive(name: str) -> None:
-    """Standardising outside or inside gives the same latents, but for float32 rounding at edges."""
+    """Standardizing outside or inside gives the same latents, but for float32 rounding at edges."""
     cube, _ = seeds.scene((1 if name in IMAGES else 3, 12, 64, 64))
-    x = standardised(cube)
+    x = standardized(cube)
     payload = build(name).compress(x if name in IMAGES else x[None])
     codec = TecCodec(model=name, weights="terracodec-1.0", lam=published.LAMS[name], nodata=None)
     data = codec.encode(cube.astype(np.uint16))
@@ -115,7 +115,7 @@ def test_thirteen_bands() -> None:
     model = terracodec.terracodec_v1_tt_s2l1c(pretrained=True)
     l1c = get_sensor("sentinel-2-l1c")
     cube, _ = seeds.scene((2, 13, 32, 32), sensor="sentinel-2-l1c")
-    x = standardised(cube, l1c)[None]
+    x = standardized(cube, l1c)[None]
     assert model.decompress(model.compress(x)).shape == x.shape
     assert model.bands == l1c.bands
     with pytest.raises(InvalidInput, match=r"\[B, T, 13, H, W\]"):
@@ -177,7 +177,7 @@ def test_bad_tensors_and_payloads(name: str) -> None:
 
 
 def test_the_cached_model_of_the_archive_is_not_touched() -> None:
-    """The tensor codec borrows its networks and brings its own standardiser."""
+    """The tensor codec borrows its networks and brings its own standardizer."""
     build("fp").compress(tensor("fp"))
     cube = seeds.scene((1, 12, 32, 32))[0].astype(np.uint16)
     codec = TecCodec(model="fp", weights="terracodec-1.0", lam=40)

@@ -1,4 +1,4 @@
-"""The C cores on their own, with hostile input, under the address and undefined-behaviour checks.
+"""The C cores on their own, with hostile input, under the address and undefined-behavior checks.
 
 Each `tests/native/<name>_stress.c` is a program of its own that returns 0 and prints nothing.
 """
@@ -61,7 +61,7 @@ def compiler(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("probe")
     (folder / "probe.c").write_text("int main(void) { return 0; }\n")
     if _run(found, *FLAGS, folder / "probe.c", "-o", folder / "probe").returncode:
-        pytest.skip(f"{found} has no address and undefined-behaviour sanitizers")
+        pytest.skip(f"{found} has no address and undefined-behavior sanitizers")
     return found
 
 

@@ -57,7 +57,7 @@ def catalog(tmp_path_factory):
     Two of them contradict themselves about their offset, as items of Earth Search do.
     """
     directory = tmp_path_factory.mktemp("catalog")
-    contradicting = [replace(a, contradicts=a.harmonised) for a in ACQUISITIONS]
+    contradicting = [replace(a, contradicts=a.harmonized) for a in ACQUISITIONS]
     with serve_scene(
         directory, acquisitions=contradicting, page=2, wrap="stacserver.faults:Faults"
     ) as running:
@@ -82,13 +82,13 @@ def in_files(taken):
     return scene_bands(taken)
 
 
-def truth(band, harmonised=True):
+def truth(band, harmonized=True):
     """What the files of all acquisitions hold, without their offset: (T, H, W)."""
     layers = []
     for taken in ACQUISITIONS:
         pixels = in_files(taken)[band][0].astype(np.int64)
-        carries = taken.baseline >= "04.00" and not taken.harmonised
-        if carries and harmonised and band != "SCL":
+        carries = taken.baseline >= "04.00" and not taken.harmonized
+        if carries and harmonized and band != "SCL":
             pixels = np.where(pixels == 0, 0, pixels - OFFSET)
         layers.append(pixels)
     return np.array(layers)
@@ -142,7 +142,7 @@ def test_pixels_are_those_of_the_files_without_offsets(catalog, quiet):
     assert gap.any()
 
 
-def test_files_of_twenty_metres_are_read_as_they_are(catalog, quiet):
+def test_files_of_twenty_meters_are_read_as_they_are(catalog, quiet):
     got = load(open_stac(catalog.url, bands=["B05"]))
     assert got.odc.geobox.resolution.x == 20
     np.testing.assert_array_equal(got.B05, truth("B05"))
@@ -290,7 +290,7 @@ def test_contradictions_are_told_once(catalog):
 
 def test_never_keeps_dn_and_says_what_they_carry(catalog, quiet):
     got = load(open_stac(catalog.url, bands=["red"], harmonize="never"))
-    np.testing.assert_array_equal(got.B04, truth("B04", harmonised=False))
+    np.testing.assert_array_equal(got.B04, truth("B04", harmonized=False))
     assert list(got.boa_offset.values) == [0, -1000, 0, 0]
 
 
@@ -320,7 +320,7 @@ def test_an_item_without_the_flag_is_judged_by_the_rest(items):
 
 
 def test_an_offset_that_was_taken_off_already_is_not_taken_off_twice(items):
-    """A flag that lies: the pixels are harmonised, the metadata promise the offset."""
+    """A flag that lies: the pixels are harmonized, the metadata promise the offset."""
     lying = edited(items[3], **{FLAG: False})
     ds = open_stac([lying], bands=["red"])
     with pytest.raises(InvalidInput, match=f"{lying['id']}.*B04.*below -0.02"):
@@ -333,9 +333,9 @@ def test_an_offset_that_was_taken_off_already_is_not_taken_off_twice(items):
 
 
 def test_items_of_one_day_keep_their_own_offsets(catalog, quiet):
-    """Two tiles that overlap, of different baselines: the newer lies on top, both harmonised."""
-    old = Acquisition(0, "2022-03-01T10:16:01Z", "04.00", harmonised=False)
-    new = Acquisition(0, "2022-03-01T10:16:15Z", "05.10", harmonised=True, east=1320.0)
+    """Two tiles that overlap, of different baselines: the newer lies on top, both harmonized."""
+    old = Acquisition(0, "2022-03-01T10:16:01Z", "04.00", harmonized=False)
+    new = Acquisition(0, "2022-03-01T10:16:15Z", "05.10", harmonized=True, east=1320.0)
     folder = catalog.directory / "pair"
     pair = write_scene(folder, f"{catalog.files_url}/pair", [old, new])
     ds = open_stac(pair, bands=["red"])

@@ -39,7 +39,7 @@ FRAMES = 3
 
 
 def images(bands: int, frames: int = FRAMES, seed: int = 1) -> torch.Tensor:
-    """Standardised frames with spatial and temporal correlation."""
+    """Standardized frames with spatial and temporal correlation."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn((1, bands, SIZE // 8, SIZE // 8), generator=generator)
     base = torch.nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="bilinear")
@@ -70,7 +70,7 @@ def upstream_fp(n: int, m: int) -> FactorizedPrior:
 @pytest.mark.parametrize(("n", "m"), [(128, 192), (16, 24)])
 def test_fp(n: int, m: int) -> None:
     theirs = upstream_fp(n, m)
-    state = checkpoint.normalised_names(theirs.state_dict())
+    state = checkpoint.normalized_names(theirs.state_dict())
     checkpoint.check(state, fp.layout(state), "TEC-FP")
     ours = fp.FactorizedPrior(fp.freeze(state))
     x = images(12)
@@ -79,13 +79,13 @@ def test_fp(n: int, m: int) -> None:
     close(layers.run_float(ours.g_a, x), y, 1e-5)
     symbols = torch.round(y.to(torch.float64) - ours.median)
     assert symbols.std() > 0.5
-    close(layers.run_float(ours.g_s, ours.dequantised(symbols)), expected, 1e-5)
-    close(run_exact(exact_twin(ours.g_s), ours.dequantised(symbols)), expected, 2e-3)
+    close(layers.run_float(ours.g_s, ours.dequantized(symbols)), expected, 1e-5)
+    close(run_exact(exact_twin(ours.g_s), ours.dequantized(symbols)), expected, 2e-3)
 
 
 def test_fp_tables_follow_the_same_distribution() -> None:
     theirs = upstream_fp(16, 24)
-    state = checkpoint.normalised_names(theirs.state_dict())
+    state = checkpoint.normalized_names(theirs.state_dict())
     ours = fp.FactorizedPrior(fp.freeze(state))
     bottleneck = theirs.entropy_bottleneck
     for channel in range(24):
@@ -114,7 +114,7 @@ def upstream_elic(n: int, m: int) -> ELIC:
     return model
 
 
-class Teacher(coders.Quantiser):
+class Teacher(coders.Quantizer):
     """Hands out the oracle's symbols and notes what our network expected."""
 
     def __init__(self, symbols: list[torch.Tensor]) -> None:
@@ -136,7 +136,7 @@ class Teacher(coders.Quantiser):
 @pytest.mark.parametrize(("n", "m"), [(128, 192), (192, 320)])
 def test_elic(n: int, m: int) -> None:
     theirs = upstream_elic(n, m)
-    state = checkpoint.normalised_names(theirs.state_dict())
+    state = checkpoint.normalized_names(theirs.state_dict())
     checkpoint.check(state, elic.layout(state), "TEC-ELIC")
     ours = elic.Elic(elic.freeze(state))
     x = images(12)
@@ -221,7 +221,7 @@ def pair(
 ) -> tuple[TemporalTransformer, tt.TemporalTransformer, int]:
     bands, flexible = request.param
     theirs = upstream_tt(bands, flexible=flexible)
-    state = checkpoint.normalised_names(theirs.state_dict())
+    state = checkpoint.normalized_names(theirs.state_dict())
     module = flextec if flexible else tt
     checkpoint.check(state, module.layout(state), module.__name__)
     frozen = module.freeze(state)
@@ -266,7 +266,7 @@ def test_temporal_forward(
 
     result = ours._pass(latents)
     corrected = result.latents.to(torch.float32) + layers.run_frames(
-        ours.dequantiser, result.features
+        ours.dequantizer, result.features
     )
     close(layers.run_frames(ours.g_s, corrected), expected[0], 5e-4)
     twin = ours.exact()
@@ -295,7 +295,7 @@ def test_forecast_tokens(
     (decoded,) = ours.entropy_decode(ours.entropy_encode([latents]), [geometry], [rate])
     result = ours._pass(decoded)
     corrected = result.latents.to(torch.float32) + layers.run_frames(
-        ours.dequantiser, result.features
+        ours.dequantizer, result.features
     )
     found = layers.run_frames(ours.g_s, corrected)
     # A forecast within 1e-3 of a tie may round the other way: allow a few, not a shift.
@@ -325,7 +325,7 @@ def test_windows_match_the_published_patcher() -> None:
     patcher_module = pytest.importorskip("terracodec.temporaltransformer.patcher")
     patcher = patcher_module.Patcher(4, pad_mode="reflect")
     image = torch.arange(2 * 3 * 16 * 12, dtype=torch.float32).reshape(2, 3, 16, 12)
-    ours = windows.neighbourhoods(image, 8, 4)
+    ours = windows.neighborhoods(image, 8, 4)
     theirs = patcher(image, 8)[0]
     assert torch.equal(ours, theirs)
 
@@ -346,7 +346,7 @@ def test_their_coder_adds_what_the_golden_script_allows(name: str) -> None:
         # As after training: hardly a latent beyond the table, where escapes cost what they cost.
         for value in last.parameters():
             value.mul_(0.4)
-    state = checkpoint.normalised_names(theirs.state_dict())
+    state = checkpoint.normalized_names(theirs.state_dict())
     ours = fp.FactorizedPrior(fp.freeze(state)) if name == "fp" else elic.Elic(elic.freeze(state))
     x = images(12, frames=1)
     with torch.no_grad():

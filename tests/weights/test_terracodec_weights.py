@@ -70,7 +70,7 @@ def test_every_weight_changes_the_identity(tmp_path: Path) -> None:
 
 
 def test_names_found_in_the_wild(tmp_path: Path) -> None:
-    """A leading ``model.``, and the old CompressAI names of the factorised prior."""
+    """A leading ``model.``, and the old CompressAI names of the factorized prior."""
     expected = importing.import_checkpoint(saved(tmp_path, seeds.fp_state()), directory=tmp_path)
     old = {}
     for key, value in seeds.fp_state().items():

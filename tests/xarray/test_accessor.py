@@ -129,7 +129,7 @@ def test_time_has_fixed_units_and_one_chunk() -> None:
     assert encoding["chunks"] == (1024,)
 
 
-def test_times_of_a_catalogue_have_milliseconds() -> None:
+def test_times_of_a_catalog_have_milliseconds() -> None:
     stamps = np.array(["2024-03-01T10:36:21.024", "2024-03-06"], "datetime64[ns]")
     original = scene().assign_coords(time=stamps)
     read = original.tec.compress(store=zarr.storage.MemoryStore())

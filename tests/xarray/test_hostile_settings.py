@@ -36,7 +36,7 @@ def cubes() -> dict[str, Any]:
     values[2, 0] = 0  # a band that is constant
     values[2, :, 20, 20] = 0  # an index of 0 / 0
     values[2, 1, 21, 21] = 1e-42
-    values.view(np.uint32)[2, :, 30, 30] = 0x7F800001  # signalling NaN
+    values.view(np.uint32)[2, :, 30, 30] = 0x7F800001  # signaling NaN
     float_["reflectance"] = (dn["reflectance"].dims, values)
     dark = dn.copy(deep=True)
     dark["reflectance"][:] = 0

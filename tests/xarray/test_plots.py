@@ -54,7 +54,7 @@ def test_side_by_side(composite: str, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "a.png").size[0] > 800
 
 
-def test_missing_pixels_are_grey_and_do_not_stretch() -> None:
+def test_missing_pixels_are_gray_and_do_not_stretch() -> None:
     holed = cube().copy(deep=True)
     holed[:, :, :30] = 0
     shown = plots.side_by_side(holed, {"a": holed}).axes[0].images[0].get_array()
@@ -123,12 +123,12 @@ def test_every_picture(
     stored: tuple[xr.Dataset, xr.Dataset],
     measured: tuple[tec_xarray.Sweep, tec_xarray.Report],
 ) -> None:
-    """Nothing is clipped, nothing has the background's colour, no exponents, no global state."""
+    """Nothing is clipped, nothing has the background's color, no exponents, no global state."""
     before = dict(mpl.rcParams)
-    colours = THEMES[theme]
+    colors = THEMES[theme]
     for name, figure in all_pictures(stored, measured, theme).items():
         figure.draw_without_rendering()
-        assert figure.get_facecolor()[:3] == to_rgb(colours.background), name
+        assert figure.get_facecolor()[:3] == to_rgb(colors.background), name
         used, page = figure.get_tightbbox(), figure.bbox_inches
         assert page.x0 - 0.01 <= used.x0, name
         assert page.y0 - 0.01 <= used.y0, name
@@ -136,7 +136,7 @@ def test_every_picture(
         assert used.y1 <= page.y1 + 0.01, name
         for text in figure.findobj(Text):
             if text.get_text() and text.get_visible():
-                assert to_rgb(text.get_color()) == to_rgb(colours.text), (name, text)
+                assert to_rgb(text.get_color()) == to_rgb(colors.text), (name, text)
                 assert "1e" not in text.get_text(), (name, text)
                 assert "times" not in text.get_text(), (name, text)
         with_units = [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes]
@@ -167,7 +167,7 @@ def test_compare_shows_both_composites_and_their_own_errors(
     figure = read.tec.plot.compare(original, date=2)
     panels = [axes for axes in figure.axes if axes.images]
     titles = [axes.get_title() for axes in panels]
-    assert titles[0::3] == ["original, true colour", "original, false colour"]
+    assert titles[0::3] == ["original, true color", "original, false color"]
     a, b = (to_cube(one)["reflectance"] for one in (original, read))
     for i, bands in enumerate(plots.COMPOSITES.values()):
         expected = abs(b.sel(band=list(bands)).astype(float) - a.sel(band=list(bands)))[2]

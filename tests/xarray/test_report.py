@@ -343,7 +343,7 @@ def test_refusals(tmp_path: Path) -> None:
             data.tec.report(other, **settings)
 
 
-def test_harmonised_offset_is_taken_out() -> None:
+def test_harmonized_offset_is_taken_out() -> None:
     original = small()
     shifted = original.copy(deep=True)
     for band in BANDS:

@@ -2,7 +2,7 @@
 
 >>> from tec_numcodecs.models.terracodec import terracodec_v1_tt_s2l2a
 >>> model = terracodec_v1_tt_s2l2a(pretrained=True, compression=5)  # doctest: +SKIP
->>> payload = model.compress(x)  # x: standardised [B, T, 12, H, W]  # doctest: +SKIP
+>>> payload = model.compress(x)  # x: standardized [B, T, 12, H, W]  # doctest: +SKIP
 >>> x_hat = model.decompress(payload)  # doctest: +SKIP
 """
 
@@ -106,7 +106,7 @@ def flextec_v1_s2l2a(
     Returns
     -------
     ImageCodec or SequenceCodec
-        A module on standardised tensors with ``compress`` and ``decompress``.
+        A module on standardized tensors with ``compress`` and ``decompress``.
 
     Raises
     ------

@@ -29,11 +29,11 @@ _TABLES = re.compile(
 )
 
 
-def normalised_names(state: Mapping[str, Any]) -> dict[str, Tensor]:
+def normalized_names(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """Bring the spellings found in the wild to one form.
 
     A leading ``model.`` is dropped from image codecs (in temporal ones it is a real level), and
-    the old CompressAI names of a factorised prior (``_matrix0``) become today's.
+    the old CompressAI names of a factorized prior (``_matrix0``) become today's.
 
     Raises
     ------
@@ -72,8 +72,8 @@ def linear_layout(prefix: str, *shape: int, outputs: int | None = None) -> Layou
     }
 
 
-def factorised_layout(prefix: str, channels: int) -> Layout:
-    """Return the tensors of a factorised prior with `channels` channels."""
+def factorized_layout(prefix: str, channels: int) -> Layout:
+    """Return the tensors of a factorized prior with `channels` channels."""
     widths = (1, 3, 3, 3, 3, 1)
     out: Layout = {f"{prefix}.quantiles": (channels, 1, 3)}
     for i, (inner, outer) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
@@ -93,7 +93,7 @@ def check(state: State, layout: Layout, name: str) -> None:
     Parameters
     ----------
     state : Mapping
-        Tensors by normalised name.
+        Tensors by normalized name.
     layout : dict
         Shapes by name.
     name : str

@@ -71,13 +71,13 @@ class _Recorder:
         return torch.from_numpy(symbols).to(torch.float64).reshape(rows.shape)
 
 
-class Quantiser(_Recorder):
+class Quantizer(_Recorder):
     """An encoder: rounds what is wanted."""
 
     def code(self, rows: Tensor, tables: rans.Tables, wanted: Tensor | None) -> Tensor:
         """Round to the nearest whole numbers."""
         if wanted is None:
-            raise InvalidInput("nothing to quantise", fix="pass the latents")
+            raise InvalidInput("nothing to quantize", fix="pass the latents")
         symbols = to_symbols(wanted).to(torch.int32).reshape(-1).numpy()
         return self._keep(symbols, rows, tables)
 
@@ -122,17 +122,17 @@ class TokenCoder(Protocol):
     stages: list[Stage]
 
     def code(
-        self, rows: Tensor, tables: rans.Tables, centre: Tensor, known: Tensor | None
+        self, rows: Tensor, tables: rans.Tables, center: Tensor, known: Tensor | None
     ) -> Tensor:
         """Return latents.
 
         Parameters
         ----------
         rows : Tensor
-            int64 (n,), table row of each difference from `centre`.
+            int64 (n,), table row of each difference from `center`.
         tables : rans.Tables
             The tables that the rows belong to.
-        centre : Tensor
+        center : Tensor
             float64 (n,), rounded means.
         known : Tensor, optional
             float64 (n,), the latents, if this is an encoder.
@@ -149,12 +149,12 @@ class TokenRecorder(_Recorder):
     """An encoder: notes the differences."""
 
     def code(
-        self, rows: Tensor, tables: rans.Tables, centre: Tensor, known: Tensor | None
+        self, rows: Tensor, tables: rans.Tables, center: Tensor, known: Tensor | None
     ) -> Tensor:
         """Note the differences of the known latents; return these."""
         if known is None:
             raise InvalidInput("no latents to encode")
-        self._keep((known - centre).to(torch.int32).numpy(), rows, tables)
+        self._keep((known - center).to(torch.int32).numpy(), rows, tables)
         return known
 
 
@@ -169,13 +169,13 @@ class TokenReader(_Recorder):
         self,
         rows: Tensor,
         tables: rans.Tables,
-        centre: Tensor,
+        center: Tensor,
         known: Tensor | None,  # noqa: ARG002
     ) -> Tensor:
         """Decode the differences; return the latents."""
         symbols = self._decoder.pull(as_rows(rows), tables)
         check_symbols(symbols)
-        latents = self._keep(symbols, rows, tables) + centre
+        latents = self._keep(symbols, rows, tables) + center
         check_symbols(latents.to(torch.int64).numpy())
         return latents
 

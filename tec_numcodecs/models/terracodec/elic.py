@@ -24,7 +24,7 @@ from tec_numcodecs.models.base import Cube, Geometry, Latents, Rate
 from tec_numcodecs.models.terracodec import checkpoint, coders, freezing, layers, tables
 from tec_numcodecs.models.terracodec.exact import layers as exact
 from tec_numcodecs.models.terracodec.exact_synthesis import Published
-from tec_numcodecs.models.terracodec.standardize import Standardiser
+from tec_numcodecs.models.terracodec.standardize import Standardizer
 
 STRIDE = 16
 PIXEL_MULTIPLE = 64  # the hyperprior halves the latent grid twice
@@ -34,7 +34,7 @@ GROUPS = 5
 _Y = "latent_codec.y"
 _HYPER = "latent_codec.hyper"
 _KERNEL = 5
-_ODD_TAPS = [5 * i + j for i in range(5) for j in range(5) if (i + j) % 2]  # never the centre
+_ODD_TAPS = [5 * i + j for i in range(5) for j in range(5) if (i + j) % 2]  # never the center
 
 
 def sizes(state: checkpoint.State) -> tuple[int, int, int]:
@@ -61,7 +61,7 @@ def layout(state: checkpoint.State) -> checkpoint.Layout:
         out = checkpoint.module_layout(layers.deep_analysis(bands, widths, unit), "g_a")
         out |= checkpoint.module_layout(layers.deep_synthesis(bands, widths, unit), "g_s")
         out |= checkpoint.module_layout(hyper_analysis(n, m), f"{_HYPER}.h_a")
-    out |= checkpoint.factorised_layout(f"{_HYPER}.entropy_bottleneck", n)
+    out |= checkpoint.factorized_layout(f"{_HYPER}.entropy_bottleneck", n)
     wide = 3 * n // 2
     out |= checkpoint.linear_layout(f"{_HYPER}.h_s.0", n, n, 5, 5)
     out |= checkpoint.linear_layout(f"{_HYPER}.h_s.2", n, wide, 5, 5, outputs=wide)
@@ -216,7 +216,7 @@ class Elic(Published):
         self.prior = freezing.get_tables(tensors, "prior")
         self.gaussian = freezing.get_tables(tensors, "gaussian")
         self.thresholds = tensors["thresholds"]
-        self.standardiser = Standardiser.for_channels(bands)
+        self.standardizer = Standardizer.for_channels(bands)
 
     def analysis(
         self, cubes: Sequence[Cube], geometries: Sequence[Geometry], rates: Sequence[Rate]
@@ -224,10 +224,10 @@ class Elic(Published):
         """Transform, and walk through the context model to find the symbols."""
         out = []
         for cube, geometry, rate in zip(cubes, geometries, rates, strict=True):
-            x = layers.pad_to_multiple(self.standardiser.forward(cube, geometry), PIXEL_MULTIPLE)
+            x = layers.pad_to_multiple(self.standardizer.forward(cube, geometry), PIXEL_MULTIPLE)
             y = layers.run_frames(self.g_a, x)
             z = layers.run_frames(self.h_a, y).to(torch.float64) - self.median
-            coder = coders.Quantiser()
+            coder = coders.Quantizer()
             y_hat = self._walk(coder, geometry, (y.to(torch.float64), z))
             state = {"stages": coder.stages, "y_hat": y_hat}
             out.append(Latents(geometry, rate, coder.symbols(), state))
@@ -243,7 +243,7 @@ class Elic(Published):
         """Decode stage by stage, each with the rows that the ones before it give."""
         out = []
         for payload, geometry, rate in zip(payloads, geometries, rates, strict=True):
-            self.standardiser.check(geometry)
+            self.standardizer.check(geometry)
             coder = coders.Reader(payload)
             state = {"y_hat": self._walk(coder, geometry), "stages": coder.stages}
             coder.finish()

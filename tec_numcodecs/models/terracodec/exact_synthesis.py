@@ -27,7 +27,7 @@ from tec_numcodecs.models.base import Geometry, Latents, Model, SynthesisKind
 from tec_numcodecs.models.terracodec import layers
 from tec_numcodecs.models.terracodec.devices import limited_threads
 from tec_numcodecs.models.terracodec.exact import layers as exact
-from tec_numcodecs.models.terracodec.standardize import Standardiser
+from tec_numcodecs.models.terracodec.standardize import Standardizer
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -38,7 +38,7 @@ class Published(Model):
     synthesis_kind: SynthesisKind = "float"
     multiple: int  # rows and columns of pixels are filled up to one of it
     channels: int  # of the latents
-    standardiser: Standardiser
+    standardizer: Standardizer
     g_a: nn.Module
     g_s: nn.Module
     _exact: Transform
@@ -63,9 +63,9 @@ class Published(Model):
     def _pixels(self, y: Tensor, geometry: Geometry) -> NDArray[Any]:
         """Turn latents, float64 [T, M, h, w], into digital numbers [T, C, H, W]."""
         if self.synthesis_kind == "exact":
-            return self.standardiser.inverse_exact(run_exact(self._exact, y), geometry)
+            return self.standardizer.inverse_exact(run_exact(self._exact, y), geometry)
         x = layers.run_frames(self.g_s, y.to(torch.float32))
-        return self.standardiser.inverse(x, geometry)
+        return self.standardizer.inverse(x, geometry)
 
 
 @singledispatch
@@ -127,7 +127,7 @@ def _(layer: nn.LeakyReLU) -> Transform:
 def _(layer: layers.GDN) -> Transform:
     """Only the inverse occurs in a synthesis: x * sqrt(beta + gamma x^2)."""
     if not layer.inverse:
-        raise WeightsError("a divisive normalisation without an exact form")
+        raise WeightsError("a divisive normalization without an exact form")
     beta = layer.beta_reparam(layer.beta.to(torch.float64))
     gamma = layer.gamma_reparam(layer.gamma.to(torch.float64))
     norm = exact.Conv.frozen(gamma[:, :, None, None], beta)
@@ -153,14 +153,14 @@ def _(layer: layers.Attention) -> Transform:
 
 
 @exact_twin.register
-def _(layer: layers.DequantiserBlock) -> Transform:
+def _(layer: layers.DequantizerBlock) -> Transform:
     first, second = exact_twin(layer.conv1), exact_twin(layer.conv2)
     act = exact.leaky_relu
     return lambda x: x + act(second(act(first(x))))
 
 
 @exact_twin.register
-def _(layer: layers.Dequantiser) -> Transform:
+def _(layer: layers.Dequantizer) -> Transform:
     return exact_twin(layer.process_conv)
 
 

@@ -1,4 +1,4 @@
-"""TEC-FP: convolutions with GDN and a factorised prior, frame by frame.
+"""TEC-FP: convolutions with GDN and a factorized prior, frame by frame.
 
 Balle et al., "Variational image compression with a scale hyperprior", 2018 (its baseline model),
 with the sizes N and M of the published checkpoints read off the file. Its tables need no network,
@@ -19,7 +19,7 @@ from tec_numcodecs.entropy import rans
 from tec_numcodecs.models.base import Cube, Geometry, Latents, Rate
 from tec_numcodecs.models.terracodec import checkpoint, coders, freezing, layers
 from tec_numcodecs.models.terracodec.exact_synthesis import Published
-from tec_numcodecs.models.terracodec.standardize import Standardiser, to_symbols
+from tec_numcodecs.models.terracodec.standardize import Standardizer, to_symbols
 
 STRIDE = 16
 PRIOR = "entropy_bottleneck"
@@ -57,7 +57,7 @@ def layout(state: checkpoint.State) -> checkpoint.Layout:
     with torch.device("meta"):
         out = checkpoint.module_layout(analysis_transform(bands, n, m), "g_a")
         out |= checkpoint.module_layout(synthesis_transform(bands, n, m), "g_s")
-    return out | checkpoint.factorised_layout(PRIOR, m)
+    return out | checkpoint.factorized_layout(PRIOR, m)
 
 
 def freeze(state: checkpoint.State) -> freezing.Store:
@@ -87,7 +87,7 @@ class FactorizedPrior(Published):
         self.g_s = freezing.load_module(synthesis_transform(bands, n, m), tensors, "g_s")
         self.tables = freezing.get_tables(tensors, PRIOR)
         self.median = freezing.get_double(tensors, f"{PRIOR}.median")[:, None, None]
-        self.standardiser = Standardiser.for_channels(bands)
+        self.standardizer = Standardizer.for_channels(bands)
 
     def analysis(
         self, cubes: Sequence[Cube], geometries: Sequence[Geometry], rates: Sequence[Rate]
@@ -95,7 +95,7 @@ class FactorizedPrior(Published):
         """Transform frame by frame; symbols in the order T, M, h, w."""
         out = []
         for cube, geometry, rate in zip(cubes, geometries, rates, strict=True):
-            x = self.standardiser.forward(cube, geometry)
+            x = self.standardizer.forward(cube, geometry)
             y = layers.run_frames(self.g_a, layers.pad_to_multiple(x, STRIDE))
             symbols = to_symbols(y.to(torch.float64) - self.median)
             out.append(Latents(geometry, rate, symbols.to(torch.int32).numpy().reshape(-1)))
@@ -113,7 +113,7 @@ class FactorizedPrior(Published):
         """Decode; the number of symbols follows from the geometry alone."""
         out = []
         for payload, geometry, rate in zip(payloads, geometries, rates, strict=True):
-            self.standardiser.check(geometry)
+            self.standardizer.check(geometry)
             symbols = rans.decode(payload, self._rows(geometry), self.tables)
             coders.check_symbols(symbols)
             out.append(Latents(geometry, rate, symbols))
@@ -125,9 +125,9 @@ class FactorizedPrior(Published):
 
     def decoded(self, item: Latents) -> Tensor:
         """Add the medians: float64 [T, M, h, w]."""
-        return self.dequantised(torch.from_numpy(item.symbols).reshape(self._shape(item.geometry)))
+        return self.dequantized(torch.from_numpy(item.symbols).reshape(self._shape(item.geometry)))
 
-    def dequantised(self, symbols: Tensor) -> Tensor:
+    def dequantized(self, symbols: Tensor) -> Tensor:
         """Add the medians: int32 [T, M, h, w] to float64."""
         return symbols.to(torch.float64) + self.median
 

@@ -16,7 +16,7 @@ from tec_numcodecs.entropy import rans
 from tec_numcodecs.errors import WeightsError
 from tec_numcodecs.models.terracodec.exact import layers
 from tec_numcodecs.models.terracodec.exact.integer_gemm import Matrix
-from tec_numcodecs.models.terracodec.tables import RaggedTables, factorised_tables
+from tec_numcodecs.models.terracodec.tables import RaggedTables, factorized_tables
 
 FREEZER = 1  # raised whenever the same source would freeze to different numbers
 
@@ -62,14 +62,14 @@ def put_tables(store: Store, name: str, tables: RaggedTables) -> None:
 
 
 def put_prior(store: Store, state: Tensors, name: str, old: str) -> None:
-    """Freeze a factorised prior: one table row per channel, and the medians."""
+    """Freeze a factorized prior: one table row per channel, and the medians."""
     parameters = {
         key[len(old) + 1 :]: value.to(torch.float32).numpy()
         for key, value in state.items()
         if key.startswith(f"{old}.") and key.split(".")[-2] in _PRIOR_GROUPS
     }
     parameters["quantiles"] = state[f"{old}.quantiles"].to(torch.float32).numpy()
-    put_tables(store, name, factorised_tables(parameters))
+    put_tables(store, name, factorized_tables(parameters))
     store[f"{name}.median"] = state[f"{old}.quantiles"][:, 0, 1].to(torch.float32).contiguous()
 
 

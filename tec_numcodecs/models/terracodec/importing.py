@@ -129,11 +129,11 @@ def read_source(path: Path) -> dict[str, Tensor]:
         ) from error
     if not isinstance(state, dict):
         raise WeightsError(f"{path.name} holds a {type(state).__name__}", allowed="a state dict")
-    return checkpoint.normalised_names(state)
+    return checkpoint.normalized_names(state)
 
 
 def identify(state: Mapping[str, Tensor]) -> str:
-    """Tell which architecture a state dict with normalised names is of.
+    """Tell which architecture a state dict with normalized names is of.
 
     Raises
     ------

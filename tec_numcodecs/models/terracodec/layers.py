@@ -78,7 +78,7 @@ class _Reparametrised(nn.Module):
 
 
 class GDN(nn.Module):
-    """Generalised divisive normalisation, y = x / sqrt(beta + gamma x^2), or its inverse.
+    """Generalized divisive normalization, y = x / sqrt(beta + gamma x^2), or its inverse.
 
     Balle, Laparra and Simoncelli, "Density modeling of images using a generalized normalization
     transformation", 2016, equation 3 with exponents 2 and 1/2.
@@ -150,7 +150,7 @@ class ResidualBottleneck(nn.Module):
         return outer.add_(x)
 
 
-class DequantiserBlock(nn.Module):
+class DequantizerBlock(nn.Module):
     """x + LeakyReLU(3x3(LeakyReLU(3x3(x))))."""
 
     def __init__(self, channels: int) -> None:
@@ -164,13 +164,13 @@ class DequantiserBlock(nn.Module):
         return x + act(self.conv2(act(self.conv1(x))))
 
 
-class Dequantiser(nn.Module):
+class Dequantizer(nn.Module):
     """A correction of the decoded latents from the decoder's features [B, d, h, w]."""
 
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()
         self.process_conv = nn.Sequential(
-            conv(width, channels, 1, 1), nn.LeakyReLU(), DequantiserBlock(channels)
+            conv(width, channels, 1, 1), nn.LeakyReLU(), DequantizerBlock(channels)
         )
 
     def forward(self, features: Tensor) -> Tensor:

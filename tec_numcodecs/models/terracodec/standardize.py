@@ -19,18 +19,18 @@ _SENSOR_OF = {12: "sentinel-2-l2a", 13: "sentinel-2-l1c"}  # by input channels
 
 
 @dataclass(frozen=True)
-class Standardiser:
-    """Standardises cubes per band and completes missing bands.
+class Standardizer:
+    """Standardizes cubes per band and completes missing bands.
 
-    A band that a chunk lacks is shown to the network as its neighbour in wavelength,
-    standardised: close to the truth, cheap to code, and thrown away again.
+    A band that a chunk lacks is shown to the network as its neighbor in wavelength,
+    standardized: close to the truth, cheap to code, and thrown away again.
     """
 
     sensor: Sensor
 
     @classmethod
-    def for_channels(cls, channels: int) -> Standardiser:
-        """Return the standardiser of a network with that many input bands."""
+    def for_channels(cls, channels: int) -> Standardizer:
+        """Return the standardizer of a network with that many input bands."""
         if channels not in _SENSOR_OF:
             raise InvalidInput(
                 f"a network with {channels} input bands",

@@ -112,7 +112,7 @@ def _gaussian_rows(offsets: IntArray, sigma_in_steps: Decimal, step: int) -> lis
         Units between two symbols; even.
     """
     inverse = int((Decimal(1 << TAIL_BITS) / sigma_in_steps).to_integral_value())
-    # At least 0.6 symbols either way, so that -1, 0 and 1 of a centred row never need an escape.
+    # At least 0.6 symbols either way, so that -1, 0 and 1 of a centered row never need an escape.
     reach = max(int((_REACH * sigma_in_steps).to_integral_value(ROUND_CEILING)), step * 6 // 10)
     first = (offsets + step // 2 - reach) // step
     last = -((-offsets - reach + step // 2) // step)
@@ -174,7 +174,7 @@ def tt_scale_thresholds() -> IntArray:
     """Return 255 ascending thresholds of the raw scale output s, times 2**16.
 
     The deviation is v(s) + 0.01 with v = 1 + s for s > 0 and 1 / (1 - s) below; bin j begins half
-    a bin below its centre, on the logarithmic scale.
+    a bin below its center, on the logarithmic scale.
     """
     thresholds = []
     with localcontext() as context:
@@ -197,8 +197,8 @@ def elic_scales() -> list[Decimal]:
 @cache
 def elic_tables() -> RaggedTables:
     """Build the 64 zero-mean rows of ELIC."""
-    centred = np.zeros(1, np.int64)
-    rows = [_gaussian_rows(centred, sigma * 2, 2)[0] for sigma in elic_scales()]
+    centered = np.zeros(1, np.int64)
+    rows = [_gaussian_rows(centered, sigma * 2, 2)[0] for sigma in elic_scales()]
     return _checked(_join(rows), ELIC_DIGEST, "ELIC Gaussian")
 
 
@@ -218,11 +218,11 @@ def _threshold(value: Decimal) -> int:
     return int((value * (1 << _THRESHOLD_BITS)).to_integral_value(ROUND_CEILING))
 
 
-# --- factorised prior --------------------------------------------------------------------------
+# --- factorized prior --------------------------------------------------------------------------
 
 
-def factorised_tables(parameters: Mapping[str, NDArray[np.float32]]) -> RaggedTables:
-    """Freeze a factorised prior (Balle et al. 2018, appendix 6.1) into one row per channel.
+def factorized_tables(parameters: Mapping[str, NDArray[np.float32]]) -> RaggedTables:
+    """Freeze a factorized prior (Balle et al. 2018, appendix 6.1) into one row per channel.
 
     Parameters
     ----------
@@ -238,10 +238,10 @@ def factorised_tables(parameters: Mapping[str, NDArray[np.float32]]) -> RaggedTa
     channels = len(parameters["quantiles"])
     with localcontext() as context:
         context.prec = _DIGITS
-        return _join([_factorised_row(parameters, c) for c in range(channels)])
+        return _join([_factorized_row(parameters, c) for c in range(channels)])
 
 
-def _factorised_row(parameters: Mapping[str, NDArray[np.float32]], channel: int) -> IntArray:
+def _factorized_row(parameters: Mapping[str, NDArray[np.float32]], channel: int) -> IntArray:
     low, median, high = (Decimal(float(q)) for q in parameters["quantiles"][channel, 0])
     below = _reach(median - low)
     above = _reach(high - median)

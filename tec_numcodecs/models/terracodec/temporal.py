@@ -139,7 +139,7 @@ class TemporalContext:
 
     def embed_context(self, latent: Tensor) -> Tensor:
         """Turn decoded latents [B, M, h, w] into context tokens [B * windows, 64, d]."""
-        tokens = self.pack(windows.neighbourhoods(latent, self._window, self.cell))
+        tokens = self.pack(windows.neighborhoods(latent, self._window, self.cell))
         return transformer.encode(self.sep, self.embed_past(tokens) + self.sep_position)
 
     def begin(self, older: Tensor, newer: Tensor) -> transformer.Decoding:

@@ -1,4 +1,4 @@
-"""The published architectures on standardised tensors, for people who come from TerraCodec.
+"""The published architectures on standardized tensors, for people who come from TerraCodec.
 
 The codec of an archive takes digital numbers; networks are used to tensors with zero mean and unit
 deviation. `ImageCodec` and `SequenceCodec` take those and give those back, with the same streams
@@ -27,14 +27,14 @@ from tec_numcodecs.models.base import Geometry, Latents, Rate
 from tec_numcodecs.models.terracodec import coders, layers
 from tec_numcodecs.models.terracodec.devices import of_tensor, running_on
 from tec_numcodecs.models.terracodec.exact_synthesis import Published
-from tec_numcodecs.models.terracodec.standardize import Standardiser
+from tec_numcodecs.models.terracodec.standardize import Standardizer
 from tec_numcodecs.weights.local_store import WeightsId
 
 Payload = dict[str, Any]
 
 
-class _Standardised(Standardiser):
-    """Stands in for the standardiser where cubes are standardised already."""
+class _Standardized(Standardizer):
+    """Stands in for the standardizer where cubes are standardized already."""
 
     def forward(self, cube: NDArray[Any], geometry: Geometry) -> Tensor:
         self.check(geometry)
@@ -65,11 +65,11 @@ class _TensorCodec(nn.Module):
     def __init__(self, model: Published, weights: WeightsId, lam: float | None) -> None:
         super().__init__()
         own = copy.copy(model)
-        own.standardiser = _Standardised(model.standardiser.sensor)
+        own.standardizer = _Standardized(model.standardizer.sensor)
         self.analysis_transform = own.g_a = copy.deepcopy(model.g_a).requires_grad_(True)
         self.synthesis_transform = own.g_s = copy.deepcopy(model.g_s).requires_grad_(True)
         self._model = own
-        self._sensor = model.standardiser.sensor
+        self._sensor = model.standardizer.sensor
         self.weights, self.lam = weights, lam
 
     @property
@@ -151,7 +151,7 @@ class _TensorCodec(nn.Module):
 
     @torch.no_grad()
     def compress(self, x: Tensor, quality: int | None = None) -> Payload:
-        """Encode a standardised tensor.
+        """Encode a standardized tensor.
 
         Parameters
         ----------
@@ -246,7 +246,7 @@ class ImageCodec(_TensorCodec):
     axes = ("B", "C", "H", "W")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstruct: [B, C, H, W] to the same shape, through quantised latents."""
+        """Reconstruct: [B, C, H, W] to the same shape, through quantized latents."""
         trains = torch.is_grad_enabled()
         with self._running():
             with torch.no_grad():

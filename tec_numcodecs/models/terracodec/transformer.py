@@ -3,7 +3,7 @@
 A pre-norm layer has two attentions and two perceptrons. In an encoder both attentions look at the
 tokens themselves; in the decoder the first one looks back, at tokens decoded so far, and the
 second at a memory. Evaluating a block of tokens at once or one by one with a cache gives the same
-bits: every row is quantised on its own, and hidden tokens weigh exactly zero.
+bits: every row is quantized on its own, and hidden tokens weigh exactly zero.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from tec_numcodecs.models.terracodec.exact_synthesis import (
     exact_twin,
     run_exact,
 )
-from tec_numcodecs.models.terracodec.standardize import Standardiser, to_symbols
+from tec_numcodecs.models.terracodec.standardize import Standardizer, to_symbols
 
 STRIDE = 16
 GROUP = 16  # windows coded together: part of the format
@@ -37,7 +37,7 @@ CHUNKS_TOGETHER = 4  # chunks decoded in one pass: bounds memory, not results
 
 _ANALYSIS = "model.transform.analysis_transform.transforms"
 _SYNTHESIS = "model.transform.synthesis_transform.transforms"
-_DEQUANTISER = "model._dequantizer"
+_DEQUANTIZER = "model._dequantizer"
 
 
 def _transforms(state: checkpoint.State, prefix: str) -> tuple[nn.Sequential, nn.Sequential]:
@@ -50,20 +50,20 @@ def _transforms(state: checkpoint.State, prefix: str) -> tuple[nn.Sequential, nn
 
 def layout(state: checkpoint.State) -> checkpoint.Layout:
     """Return the tensors of a checkpoint of the size of `state`."""
-    first = checkpoint.require(state, f"{_DEQUANTISER}.process_conv.0.weight", 4)
+    first = checkpoint.require(state, f"{_DEQUANTIZER}.process_conv.0.weight", 4)
     with torch.device("meta"):
         analysis, synthesis = _transforms(state, _ANALYSIS)
         out = checkpoint.module_layout(analysis, _ANALYSIS)
         out |= checkpoint.module_layout(synthesis, _SYNTHESIS)
-        dequantiser = layers.Dequantiser(first.shape[1], first.shape[0])
-        out |= checkpoint.module_layout(dequantiser, _DEQUANTISER)
+        dequantizer = layers.Dequantizer(first.shape[1], first.shape[0])
+        out |= checkpoint.module_layout(dequantizer, _DEQUANTIZER)
     return out | temporal.layout(state)
 
 
 def freeze(state: checkpoint.State) -> freezing.Store:
     """Freeze a checked state dict."""
     store: freezing.Store = {}
-    floats = {"g_a": _ANALYSIS, "g_s": _SYNTHESIS, "dequantiser": _DEQUANTISER}
+    floats = {"g_a": _ANALYSIS, "g_s": _SYNTHESIS, "dequantiser": _DEQUANTIZER}
     freezing.put_floats(store, state, floats)
     temporal.freeze(store, state)
     return store
@@ -90,19 +90,19 @@ class TemporalTransformer(Published):
     name = "tt"
     multiple = STRIDE
     repacked = False
-    _exact_dequantiser: Transform
+    _exact_dequantizer: Transform
 
     def __init__(self, tensors: freezing.Tensors) -> None:
         analysis, synthesis = _transforms(tensors, "g_a")
         first = checkpoint.require(tensors, "dequantiser.process_conv.0.weight", 4)
-        dequantiser = layers.Dequantiser(first.shape[1], first.shape[0])
+        dequantizer = layers.Dequantizer(first.shape[1], first.shape[0])
         self.g_a = freezing.load_module(analysis, tensors, "g_a")
         self.g_s = freezing.load_module(synthesis, tensors, "g_s")
-        self.dequantiser = freezing.load_module(dequantiser, tensors, "dequantiser")
+        self.dequantizer = freezing.load_module(dequantizer, tensors, "dequantiser")
         self.context = temporal.TemporalContext(tensors, repacked=self.repacked)
         self.tables = freezing.get_tables(tensors, "gaussian")
         self.channels = first.shape[0]
-        self.standardiser = Standardiser.for_channels(tensors["g_a.0.weight"].shape[1])
+        self.standardizer = Standardizer.for_channels(tensors["g_a.0.weight"].shape[1])
 
     def analysis(
         self, cubes: Sequence[Cube], geometries: Sequence[Geometry], rates: Sequence[Rate]
@@ -110,7 +110,7 @@ class TemporalTransformer(Published):
         """Transform and round; symbols are the latents that the stream carries."""
         out = []
         for cube, geometry, rate in zip(cubes, geometries, rates, strict=True):
-            x = layers.pad_to_multiple(self.standardiser.forward(cube, geometry), STRIDE)
+            x = layers.pad_to_multiple(self.standardizer.forward(cube, geometry), STRIDE)
             y = to_symbols(layers.run_frames(self.g_a, x).to(torch.float64))
             grid = Grid.of(self, geometry, self.coded_tokens(rate))
             out.append(Latents(geometry, rate, grid.in_coding_order(y)))
@@ -126,7 +126,7 @@ class TemporalTransformer(Published):
         """Decode; chunks of one shape and quality go through the network together."""
         grids = []
         for geometry, rate in zip(geometries, rates, strict=True):
-            self.standardiser.check(geometry)
+            self.standardizer.check(geometry)
             grids.append(Grid.of(self, geometry, self.coded_tokens(rate)))
         out: dict[int, Latents] = {}
         for members in _alike(grids):
@@ -149,14 +149,14 @@ class TemporalTransformer(Published):
     def exact(self) -> Self:
         """Return this model with exact pixels; all weights are shared."""
         twin = super().exact()
-        twin._exact_dequantiser = exact_twin(self.dequantiser)  # noqa: SLF001 (its own class)
+        twin._exact_dequantizer = exact_twin(self.dequantizer)  # noqa: SLF001 (its own class)
         return twin
 
     def _corrected(self, result: Pass) -> Tensor:
         """Add to the latents what the decoder's features say about them: [T, M, h, w]."""
         if self.synthesis_kind == "exact":
-            return result.latents + run_exact(self._exact_dequantiser, result.features)
-        correction = layers.run_frames(self.dequantiser, result.features)
+            return result.latents + run_exact(self._exact_dequantizer, result.features)
+        correction = layers.run_frames(self.dequantizer, result.features)
         return result.latents.to(torch.float32) + correction
 
     def coded_tokens(self, rate: Rate) -> int:
@@ -236,7 +236,7 @@ class TemporalTransformer(Published):
         self, coders: Sequence[stages.TokenCoder], on_grid: Tensor, known: Tensor | None
     ) -> temporal.Take:
         def take(first: int, last: int, mean: Tensor, scale: Tensor) -> Tensor:
-            rows, centre = self.context.rows(mean, scale), temporal.whole(mean)
+            rows, center = self.context.rows(mean, scale), temporal.whole(mean)
             out = torch.zeros_like(mean)
             count = on_grid.shape[0]
             for i, coder in enumerate(coders):
@@ -245,7 +245,7 @@ class TemporalTransformer(Published):
                     where = on_grid[:, token]  # (windows, M)
                     at = (mine, token - first)
                     wanted = None if known is None else known[:, token][where]
-                    row, middle = rows[at][where], centre[at][where]
+                    row, middle = rows[at][where], center[at][where]
                     out[at][where] = coder.code(row, self.tables, middle, wanted)
             return out
 

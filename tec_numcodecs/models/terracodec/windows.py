@@ -32,8 +32,8 @@ def from_cells(tokens: Tensor, rows: int, columns: int) -> Tensor:
     return view.permute(0, 5, 1, 3, 2, 4).flatten(2, 3).flatten(3, 4)
 
 
-def neighbourhoods(image: Tensor, size: int, stride: int) -> Tensor:
-    """Cut windows of `size` centred on the cells of side `stride`, reflecting at the borders.
+def neighborhoods(image: Tensor, size: int, stride: int) -> Tensor:
+    """Cut windows of `size` centered on the cells of side `stride`, reflecting at the borders.
 
     Parameters
     ----------

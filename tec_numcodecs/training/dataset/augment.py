@@ -110,7 +110,7 @@ def _radiometry(pixels: Float32Array, rng: np.random.Generator) -> Float32Array:
 
 
 def _cloud(pixels: Float32Array, rng: np.random.Generator) -> Float32Array:
-    """Mix a smooth, bright, nearly grey field into one date (C, S, S)."""
+    """Mix a smooth, bright, nearly gray field into one date (C, S, S)."""
     size = pixels.shape[-1]
     field = np.zeros((size, size), np.float32)
     for octave in range(2, 7):
@@ -120,8 +120,8 @@ def _cloud(pixels: Float32Array, rng: np.random.Generator) -> Float32Array:
     field = (field - field.mean()) / (field.std() + 1e-6)
     cover = np.clip((field - rng.normal(0.5, 0.8)) * rng.uniform(0.4, 2.0), 0, 1)
     brightness = rng.uniform(2500, 9000) * (1 + 0.12 * field)
-    colour = np.exp(rng.normal(0, 0.10, (pixels.shape[0], 1, 1)))
-    mixed = pixels * (1 - cover) + brightness * colour * cover
+    color = np.exp(rng.normal(0, 0.10, (pixels.shape[0], 1, 1)))
+    mixed = pixels * (1 - cover) + brightness * color * cover
     return mixed.astype(np.float32)
 
 
@@ -147,7 +147,7 @@ def _subset(scene: Scene, rng: np.random.Generator) -> NDArray[np.intp]:
 
 
 def _nearest(scene: Scene, keep: NDArray[np.intp], pixels: Float32Array) -> Float32Array:
-    """Repeat the coarse bands' pixels, as catalogues resampled by nearest neighbour do."""
+    """Repeat the coarse bands' pixels, as catalogs resampled by nearest neighbor do."""
     out = pixels.copy()
     for row, position in enumerate(keep):
         factor = scene.sensor.resolutions[scene.bands[position]] // 10

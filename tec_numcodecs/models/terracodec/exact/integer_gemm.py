@@ -183,7 +183,7 @@ class Patches:
 
 
 def affine(x: Tensor, matrix: Matrix, bias: Tensor) -> Tensor:
-    """Quantise rows, multiply, scale, add: ``x @ matrix.T + bias`` by exact arithmetic.
+    """Quantize rows, multiply, scale, add: ``x @ matrix.T + bias`` by exact arithmetic.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ def _affine_into(out: Tensor, patches: Patches, matrix: Matrix, bias: Tensor) ->
             exact = _by_bytes_in_c(native, out, patches, matrix, bias)
         if exact:
             return
-    integers, scale = rowwise.quantise(patches.rows())
+    integers, scale = rowwise.quantize(patches.rows())
     torch.mm(integers, matrix.widened().T, out=out)
     out.mul_(scale).mul_(matrix.scale).add_(bias)
 
@@ -283,7 +283,7 @@ def _pieces(patches: Patches) -> tuple[Float64Array, int, tuple[int, int, int, i
 
 def _by_bytes(out: Tensor, patches: Patches, matrix: Matrix, bias: Tensor) -> bool:
     """Do `affine` with products of bytes; tell whether all of them were exact."""
-    integers, scale = rowwise.quantise(patches.rows())
+    integers, scale = rowwise.quantize(patches.rows())
     whole = _int8_product(integers, matrix.limbs())
     # A row's sum must be the row times the sum of all weights: one wrong element shows.
     if not torch.equal(torch.sum(whole, dim=1), integers @ matrix.row_total()):

@@ -39,7 +39,7 @@ from tec_numcodecs.models.terracodec.exact.rowwise import (
     RIGHT_LIMIT,
     gelu_,
     power_of_two,
-    quantise,
+    quantize,
     scale_exponent,
     softmax,
     sqrt,
@@ -59,7 +59,7 @@ __all__ = [
     "leaky_relu",
     "patches",
     "power_of_two",
-    "quantise",
+    "quantize",
     "relu",
     "scale_exponent",
     "sigmoid",
@@ -70,8 +70,8 @@ __all__ = [
 
 
 def freeze(weight: Tensor) -> Matrix:
-    """Quantise a float weight [N, K] once, each output row with a scale of its own."""
-    integers, scale = quantise(weight.to(torch.float64), RIGHT_LIMIT)
+    """Quantize a float weight [N, K] once, each output row with a scale of its own."""
+    integers, scale = quantize(weight.to(torch.float64), RIGHT_LIMIT)
     return Matrix(integers.to(torch.int16), scale[..., 0])
 
 
@@ -182,7 +182,7 @@ class LayerNorm:
     epsilon: float = 1e-6
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Normalise float64 [..., n], n <= 2900, row by row."""
+        """Normalize float64 [..., n], n <= 2900, row by row."""
         return rowwise.layer_norm(x, self.weight, self.bias, self.epsilon)
 
 
@@ -202,9 +202,9 @@ class Operand:
 
     @classmethod
     def of(cls, x: Tensor) -> Operand:
-        """Quantise float64 [W, heads, tokens, dim]."""
+        """Quantize float64 [W, heads, tokens, dim]."""
         # Heads are cut out of tokens, which lie one after the other in memory.
-        integers, scale = quantise(x.transpose(1, 2), RIGHT_LIMIT)
+        integers, scale = quantize(x.transpose(1, 2), RIGHT_LIMIT)
         return cls(integers.to(torch.int16).transpose(1, 2), scale.permute(0, 2, 3, 1))
 
     def widened(self) -> Tensor:
@@ -236,7 +236,7 @@ def attention(query: Tensor, keys: Operand, values: Operand, hidden: Tensor | No
     Tensor
         float64 [W, heads, tokens, dim].
     """
-    integers, scale = quantise(query)
+    integers, scale = quantize(query)
     scores = batched_product(integers, keys.widened().transpose(-1, -2))
     factor = 1.0 / math.sqrt(query.shape[-1])
     weights, scale = rowwise.attend(scores, scale, keys.scale, values.scale, hidden, factor)

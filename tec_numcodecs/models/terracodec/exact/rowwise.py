@@ -67,7 +67,7 @@ def scale_exponent(largest: Tensor, limit: int) -> Tensor:
     return exponent + too_small.to(torch.int64)
 
 
-def quantise(x: Tensor, limit: int = LEFT_LIMIT) -> tuple[Tensor, Tensor]:
+def quantize(x: Tensor, limit: int = LEFT_LIMIT) -> tuple[Tensor, Tensor]:
     """Write each row of `x` as integers times a power of two of its own.
 
     Parameters
@@ -104,7 +104,7 @@ def quantise(x: Tensor, limit: int = LEFT_LIMIT) -> tuple[Tensor, Tensor]:
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
-    """Normalise float64 [..., n], n <= 2900, row by row.
+    """Normalize float64 [..., n], n <= 2900, row by row.
 
     With x = s q, (x - mean) / sqrt(var + eps) is
     (n q - sum q) / sqrt(n sum q^2 - (sum q)^2 + n^2 eps / s^2).
@@ -127,15 +127,15 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tenso
 
 def _torch_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
     n = float(x.shape[-1])
-    q, scale = quantise(x)
+    q, scale = quantize(x)
     # Whole numbers below n^2 * 32639^2 < 2**53: exact in float64, in any order.
     total = torch.sum(q, dim=-1, keepdim=True)
     squares = torch.sum(q * q, dim=-1, keepdim=True)
     spread_ = squares * n - total * total
     inverse = 1.0 / scale
     spread_ = spread_ + (inverse * inverse) * (n * n * epsilon)
-    centred = q * n - total
-    return (centred / sqrt(spread_)) * weight + bias
+    centered = q * n - total
+    return (centered / sqrt(spread_)) * weight + bias
 
 
 # --- attention -------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def attend(
         weights = softmax(((scores * query) * key) * factor, hidden)
         # A value's scale moves into its weight, so that the product is between integers; a
         # hidden token weighs exactly zero and cannot change the row's scale.
-        return quantise(weights * value)
+        return quantize(weights * value)
     *outer, tokens, n = scores.shape
     groups = math.prod(outer)
     flat, scale = scores.contiguous(), query.contiguous().clone()

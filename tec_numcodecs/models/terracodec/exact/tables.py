@@ -53,7 +53,7 @@ def normal_tail() -> NDArray[np.int64]:
         step = Decimal(1) / (2 << TAIL_GRID_BITS)
         ratio = _fixed((-step * step / 2).exp(), _WORK_BITS)
         shrink = _fixed((-step * step).exp(), _WORK_BITS)
-        # 1/sqrt(2 pi) cancels: the whole tail from 0 is one half, so it is normalised below.
+        # 1/sqrt(2 pi) cancels: the whole tail from 0 is one half, so it is normalized below.
         density = 1 << _WORK_BITS
         densities = [density]
         for _ in range(half_steps):

@@ -1,11 +1,11 @@
 """What networks are worth that were fitted to one's own region.
 
-    python -m benchmarks.specialise --data DIR --out RUN
+    python -m benchmarks.specialize --data DIR --out RUN
 
 Parts of one tile become a Zarr cube; ``python -m tec_numcodecs.training elic --data cube.zarr``
 goes on from the bundled weights with it, as a user would; what comes out codes a part of the tile
 that no training has seen, beside the bundled weights. Results go to
-benchmarks/results/specialise.md.
+benchmarks/results/specialize.md.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ def main() -> None:
 def _write(rows: list[tuple[int, float]], options: argparse.Namespace) -> None:
     mean = geometric_mean([change for _, change in rows])
     lines = [
-        "# Specialised weights",
+        "# Specialized weights",
         "",
-        f"`python -m benchmarks.specialise --data DIR --out RUN --minutes {options.minutes:g}`:",
+        f"`python -m benchmarks.specialize --data DIR --out RUN --minutes {options.minutes:g}`:",
         f"mini `elic` after {options.minutes:g} minutes of sampling and as many of fitting on",
         f"{', '.join(TRAIN)}, against the bundled weights; BD-rate over",
         f"{RANGE[0]} to {RANGE[1]} dB on the corners of {JUDGED}, 256 x 256 pixels each.",
@@ -118,7 +118,7 @@ def _write(rows: list[tuple[int, float]], options: argparse.Namespace) -> None:
         *(f"| {number} | {change:+.1%} |" for number, change in rows),
         f"| all | {mean:+.1%} |",
     ]
-    (RESULTS / "specialise.md").write_text("\n".join(lines) + "\n")
+    (RESULTS / "specialize.md").write_text("\n".join(lines) + "\n")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
