@@ -177,7 +177,7 @@ class Spectrum:
         self.steps, self.components = lifting.steps(), lifting.components
         self.exchanged = [lifting.last, C - 1]
         r = np.rint(V * (1 << 12)).astype(np.int64)
-        forward = np.array([self.forward(row)[k] for k, row in enumerate(r)])
+        forward = np.diagonal(self.forward(r.T.copy()))  # component k of row k
         t = np.where(forward < 0, -1, 1)[:, None]
         color = np.rint(V * t * (1 << 20)).astype(np.int64) @ wavelengths
         self.u = np.where(color < 0, -1, 1)
