@@ -16,10 +16,10 @@ import xarray as xr
 from zarr.core.sync import sync
 
 from tec_numcodecs.errors import InvalidInput
+from tec_xarray.archive.adopting import adopt, coded_with_loss, without_journal
 from tec_xarray.archive.handle import Archive, check_there, interrupted
 from tec_xarray.archive.marking import mark_like
 from tec_xarray.archive.template import stored_values
-from tec_xarray.archive.verification import without_journal
 from tec_xarray.archive.writing import finish, go
 from tec_xarray.cube.layout import cube_of
 from tec_xarray.execution.block import make_tail, tail_of
@@ -54,7 +54,9 @@ def append(
         New dates of the same pixels, bands (in any order) and variables; later than all that are
         there.
     store, group, storage_options
-        The archive; best made with ``compress(..., appendable=True)``.
+        The archive; best made with ``compress(..., appendable=True)``. What a plain ``to_zarr``
+        wrote, or what has lost its journal, is read once and gets a journal first. What its blocks
+        lost is not known then: their errors are NaN in the journal, None in `tec_xarray.info`.
     retries, resources, progress, wait, break_lease
         As of `tec_xarray.compress`.
     **settings
@@ -70,6 +72,8 @@ def append(
     InvalidInput
         Dates that are there already or out of order, data that do not fit, or an archive whose
         last block is coded with loss and not full. Nothing has been written then.
+    CorruptChunk
+        Dates that wait, or a block of an archive without a journal, are damaged.
     TecError
         Blocks failed. The archive is as it was; the same call once more finishes the work.
     """
@@ -78,9 +82,10 @@ def append(
     check_reach(place.store)
     if not has_journal(place):
         wait_for_writer(place, how.patience)
-        if not has_journal(place):
-            raise _without_journal(place)
-    check_there(place, how.patience)
+    if has_journal(place):
+        check_there(place, how.patience)
+    else:
+        without_journal(place)
     with writing(place, "append", how.patience) as lease:
         append_held(data, place, how, settings, lease)
     return Archive.open(place).dataset()
@@ -94,7 +99,8 @@ def append_held(
     lease: Lease,
 ) -> None:
     """Add dates to an archive whose lease is held."""
-    archive = Archive.open(place, "r+")
+    known = has_journal(place)
+    archive = Archive.open(place, "r+") if known else without_journal(place, "r+")
     if archive.pending is not None:
         _level(archive)
     marked = mark_like(data, archive, settings)
@@ -109,11 +115,12 @@ def append_held(
     else:
         first = archive.array.shape[0]
         _check_new(cube, archive, first)
-        archive.check_complete()
+        if known:
+            archive.check_complete()
     stop = first + cube.shape[0]
     values = _beside_dates(marked, archive)
     block = block_shape(archive.array)
-    journal = Journal(place, mode="r+")
+    journal = Journal(place, mode="r+") if known else adopt(archive, how)
     if pending is None:
         _check_tail(archive, journal, first, block[0])
         journal.note(append={"from": first, "to": stop, "dates": dates})
@@ -131,20 +138,6 @@ def append_held(
     _remove(archive.array, tail)
     finish(archive, lease)
     journal.note(append=None, appendable=True)
-
-
-def _without_journal(place: StoreLocation) -> InvalidInput:
-    """Return the error for what a plain ``to_zarr`` wrote: nothing says what its blocks lost."""
-    archive = without_journal(place)
-    dates, room = archive.array.shape[0], block_shape(archive.array)[0]
-    fix = "write it once more from the originals: compress(..., store=..., appendable=True)"
-    if archive.codec["max_error"] == 0 and dates % room == 0:
-        fix += "; or, as it is lossless: ds.tec.compress(...).to_zarr(store, append_dim='time')"
-    return InvalidInput(
-        f"{place.label} has no journal: a plain to_zarr wrote it",
-        allowed="an archive that compress(store=...) or `tec compress` wrote",
-        fix=fix,
-    )
 
 
 def _labels(cube: xr.DataArray) -> list[str]:
@@ -207,13 +200,7 @@ def _check_tail(archive: Archive, journal: Journal, first: int, room: int) -> No
         return
     last = journal.states()[first // room]
     if not last[..., 1].all():
-        raise InvalidInput(
-            f"the last {first % room} of {first} dates of {archive.place.label} are coded with "
-            f"loss, in blocks for {room}",
-            allowed=f"whole blocks of {room} dates, or an appendable archive",
-            fix="make it with compress(..., appendable=True), so that dates wait without loss "
-            "until a block is full",
-        )
+        raise coded_with_loss(archive.place.label, first, room)
 
 
 def _level(archive: Archive) -> None:

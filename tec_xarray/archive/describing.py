@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tec_numcodecs.rate_control import psnr
+from tec_xarray.archive.adopting import without_journal
 from tec_xarray.archive.handle import Archive
-from tec_xarray.archive.verification import without_journal
 from tec_xarray.report.stored_size import bytes_of
 from tec_xarray.store.journal import Done, Journal, has_journal
 from tec_xarray.store.location import StoreLocation
@@ -102,10 +102,10 @@ def _figures(
         "psnr": _psnr(float(square.sum()), float(samples.sum())),
         "errors": {
             band: {
-                "samples": int(n),
-                "rmse": math.sqrt(s / n) if n else None,
+                "samples": None if math.isnan(n) else int(n),
+                "rmse": math.sqrt(s / n) if n > 0 else None,
                 "psnr": _psnr(float(s), float(n)),
-                "max_error": float(p) if n else None,
+                "max_error": float(p) if n > 0 else None,
             }
             for band, n, s, p in zip(found["bands"], samples, square, peak, strict=True)
         },
@@ -122,6 +122,8 @@ def _ratio(above: float, below: float) -> float | None:
 
 
 def _psnr(square: float, samples: float) -> float | None:
-    """In dB, with the peak at 10,000 DN; None where nothing differs, or there is nothing."""
+    """In dB, with the peak at 10,000 DN; None where nothing differs, or nothing is known."""
+    if not (samples > 0 and square > 0):
+        return None
     found = psnr(square, samples)
     return found if math.isfinite(found) else None

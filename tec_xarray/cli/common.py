@@ -155,7 +155,10 @@ def _quality(found: Mapping[str, Any]) -> str:
     """Write the PSNR; without errors there is none."""
     if found["psnr"] is not None:
         return f"{found['psnr']:,.2f} dB over all bands and dates"
-    samples = sum(e["samples"] for e in found["errors"].values())
+    counts = [e["samples"] for e in found["errors"].values()]
+    if None in counts:
+        return "not known: blocks were written without a journal"
+    samples = sum(counts)
     return "exact: no sample differs" if samples else "- (no valid samples)"
 
 

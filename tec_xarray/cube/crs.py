@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyproj
@@ -155,10 +156,13 @@ def _has_coordinates(array: xr.DataArray) -> bool:
 def _code_of(references: Sequence[xr.Variable]) -> dict[str, str]:
     """Return the CRS as GeoZarr names it; nothing if there is none, or more than one."""
     texts = {v.attrs.get("crs_wkt", v.attrs.get("spatial_ref")) for v in references} - {None}
-    if len(texts) != 1:
-        return {}
+    return dict(_code(str(texts.pop()))) if len(texts) == 1 else {}
+
+
+@lru_cache(maxsize=64)  # what is no CRS makes pyproj search its database for a name like it, anew
+def _code(text: str) -> Mapping[str, str]:
     try:
-        crs = CRS(str(texts.pop()))
+        crs = CRS(text)
     except Exception:  # noqa: BLE001  pyproj's own: it is not ours to judge, and stays as it is
         return {}
     code = crs.to_epsg()

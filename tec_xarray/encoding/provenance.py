@@ -114,6 +114,10 @@ def note_achieved(array: AnyArray, journal: Journal) -> None:
     if not done or not (blocks > 0).all():
         return
     errors = np.stack([d.errors for d in done])  # (blocks, C, 3)
+    if np.isnan(errors).any():  # blocks whose loss nobody knows: nothing is claimed of the whole
+        kept = {k: v for k, v in array.attrs.items() if not str(k).startswith(ACHIEVED)}
+        array.attrs.put(kept)
+        return
     samples, squares = errors[..., 0].sum(axis=0), errors[..., 1].sum(axis=0)
     scale = float(codec["scale"])
     total = psnr(float(squares.sum()), max(int(samples.sum()), 1))
