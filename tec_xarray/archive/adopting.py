@@ -141,7 +141,7 @@ def coded_with_loss(label: str, dates: int, room: int) -> InvalidInput:
 def look(job: Job, values: NDArray[Any] | None, beside: Mapping[str, NDArray[Any]]) -> Done:  # noqa: ARG001
     """Say what is there of a block, without decoding it. Runs on a worker."""
     array = job.handles("r").array(job.variable)
-    t, c, y, x = job.region(block_shape(array))
+    t, _, y, x = job.region(block_shape(array))
     size = (t.stop - t.start, array.shape[1], y.stop - y.start, x.stop - x.start)
     data = read_object(array, block_key(array, job.index))
     codec = CodecConfig.from_json(configuration(array))

@@ -27,7 +27,7 @@ from tec_xarray.execution.block import Job, measure
 from tec_xarray.execution.progress import Meter
 from tec_xarray.execution.scheduler import How, Work, run
 from tec_xarray.store import embedded_weights
-from tec_xarray.store.codec_metadata import AnyArray, configuration
+from tec_xarray.store.codec_metadata import AnyArray
 from tec_xarray.store.journal import JOURNAL, Done, Result, has_journal
 from tec_xarray.store.location import DAMAGED, StoreLocation, member
 from tec_xarray.store.objects import (

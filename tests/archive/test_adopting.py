@@ -67,7 +67,7 @@ def test_what_is_refused_leaves_no_journal(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     plain(path, 3)
     before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
-    with pytest.raises(InvalidInput, match="the last 3 of 3 dates .* coded with loss"):
+    with pytest.raises(InvalidInput, match=r"the last 3 of 3 dates .* coded with loss"):
         tec_xarray.append(series(1, first=3), path)
     with pytest.raises(InvalidInput, match="has already"):
         tec_xarray.append(series(1), path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import http.server
 import os
@@ -13,10 +12,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import nursery
 from tec_numcodecs.weights import published
-
-_ROOT = Path(__file__).parents[2]
-_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE = 24, 1
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -88,19 +85,9 @@ def run(
     env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TEC_"))}
     env |= {"HF_HOME": str(home / "hub"), "XDG_CACHE_HOME": str(home / "cache")}
     env |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **environment}
-    return subprocess.run(
-        [sys.executable, *command], env=env, capture_output=True, text=True, check=False,
-        cwd=_ROOT, timeout=300, preexec_fn=_obey_permissions if without_override else None,
-    )  # fmt: skip
+    return nursery.run(command, env, without_override=without_override)
 
 
 def permissions_count() -> bool:
     """Tell whether `without_override` can be had here."""
     return os.geteuid() != 0 or sys.platform == "linux"
-
-
-def _obey_permissions() -> None:
-    if os.geteuid() == 0:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, 0, 0, 0):
-            raise OSError(ctypes.get_errno(), "prctl")
