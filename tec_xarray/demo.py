@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -58,17 +58,21 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the demo from a command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tec_xarray.demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR")
-    run(parser.parse_args(arguments).output)
+    parser.add_argument("--lam", type=float, action="append", help="a rate; may be given again")
+    given = parser.parse_args(arguments)
+    run(given.output, given.lam or RATES)
     return 0
 
 
-def run(output: Path) -> None:
+def run(output: Path, rates: Sequence[float] = RATES) -> None:
     """Run the demo.
 
     Parameters
     ----------
     output : pathlib.Path
         Gets the archives, ``lam-20.zarr`` and ``lam-200.zarr``, and ``demo.png``.
+    rates : sequence of float
+        Values of lam, each for an archive of its own.
     """
     output.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False, soft_wrap=True)
@@ -78,7 +82,7 @@ def run(output: Path) -> None:
         with console.status("reading all of it, to compare with"):
             original = found.compute()
         decoded = {}
-        for lam in RATES:
+        for lam in rates:
             label, values = there_and_back(found, original, lam, output, console)
             decoded[label] = values
     picture = output / "demo.png"
@@ -128,30 +132,31 @@ def there_and_back(
     found: xr.Dataset, original: xr.Dataset, lam: float, output: Path, console: Console
 ) -> tuple[str, xr.DataArray]:
     """Archive, verify, read elsewhere, report; return a label and what the reader got."""
-    store = output / f"lam-{lam}.zarr"
-    with console.status(f"lam {lam}: archiving on {WORKERS} workers"):
+    name = f"lam-{lam:g}"
+    store = output / f"{name}.zarr"
+    with console.status(f"lam {lam:g}: archiving on {WORKERS} workers"):
         start = time.perf_counter()
         # In small chunks, so that a scene as small as this has more than one block to hand out.
         stored = found.tec.compress(model="fp", lam=lam, store=store, mode="w", chunks=TILES)
         encoded = time.perf_counter() - start
-    with console.status(f"lam {lam}: verifying it"):
+    with console.status(f"lam {lam:g}: verifying it"):
         checked = tec_xarray.verify(store)
     if not checked.ok:
         raise RuntimeError(str(checked))
     cube = stored["reflectance"]
-    with console.status(f"lam {lam}: reading it in another process"):
-        read, values = read_elsewhere(store, output / f"lam-{lam}.raw", cube)
+    with console.status(f"lam {lam:g}: reading it in another process"):
+        read, values = read_elsewhere(store, output / f"{name}.raw", cube)
     if not np.array_equal(values, cube.values):
         raise RuntimeError("the reader's pixels differ from ours")
-    with console.status(f"lam {lam}: measuring"):
+    with console.status(f"lam {lam:g}: measuring"):
         report: Report = stored.tec.report(original)
-    console.rule(f"lam {lam}")
+    console.rule(f"lam {lam:g}")
     console.print(str(report), markup=False)
     console.print(
         f"\n{checked.blocks} blocks, archived in {encoded:.1f} s and verified: {checked.bytes:,} "
         f"bytes; read in {read:.1f} s by another process that imported only xarray\n"
     )
-    label = f"lam {lam}: {report.ratio:.1f} times smaller, {report.total.psnr:.1f} dB"
+    label = f"lam {lam:g}: {report.ratio:.1f} times smaller, {report.total.psnr:.1f} dB"
     return label, cube.copy(data=values)
 
 

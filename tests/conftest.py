@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -15,6 +17,7 @@ for _name in ("DEVICE", "THREADS", "BATCH_SIZE", "PROGRESS", "WEIGHTS_DIR"):
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from loopback import no_proxy  # noqa: E402
 from tec_numcodecs import options  # noqa: E402
 
 # No deadlines: the machine may be busy, and time is what benchmarks are for.
@@ -27,3 +30,25 @@ hypothesis.settings.load_profile("fast")
 def _options_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give every test the default settings and forget what it set."""
     monkeypatch.setattr(options, "_layers", ())
+
+
+@pytest.fixture(scope="session")
+def _local_cluster() -> Iterator[Any]:
+    """Two workers in processes of their own, started once: they import for seconds."""
+    from distributed import LocalCluster
+
+    with (
+        no_proxy(),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+    ):
+        yield cluster
+
+
+@pytest.fixture
+def client(_local_cluster: Any) -> Iterator[Any]:
+    """A client, current for the length of a test, of two workers that are alive."""
+    from distributed import Client
+
+    with Client(_local_cluster) as found:
+        found.wait_for_workers(2)
+        yield found

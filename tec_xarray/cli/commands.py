@@ -220,12 +220,16 @@ def demo(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Gets stores and a picture.")] = Path(
         "demo-output"
     ),
+    lam: Annotated[
+        list[float] | None,
+        typer.Option(help="A rate; may be given more than once. Default: 20 and 200."),
+    ] = None,
 ) -> None:
     """Archive a real scene from a catalog on this machine, read it back, draw a picture."""
     with error_exit():
-        from tec_xarray.demo import run
+        from tec_xarray.demo import RATES, run
 
-        run(output)
+        run(output, lam or RATES)
 
 
 @app.command()

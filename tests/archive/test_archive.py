@@ -51,17 +51,6 @@ def archive(finished: MemoryStore) -> MemoryStore:
     return MemoryStore(dict(finished._store_dict))
 
 
-@pytest.fixture
-def client() -> Iterator[Any]:
-    from distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
-
-
 # -- what is written --------------------------------------------------------------------------
 
 
@@ -484,8 +473,20 @@ def test_a_cluster_refuses_what_would_hang_or_vanish(client: Any, tmp_path: Path
             series(1).tec.compress(lam=20, store=store)
 
 
+@pytest.fixture
+def doomed_client() -> Iterator[Any]:
+    """Of a cluster of its own, which need not be fit for anything afterwards."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
 def test_workers_that_cannot_import_what_a_task_needs(
-    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    doomed_client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They would drop the task without a word, and the scheduler wait for ever."""
     (tmp_path / "only_here.py").write_text("def passes(values):\n    return values\n")

@@ -84,17 +84,13 @@ def test_memory_of_fsspec(finished: Any, tmp_path: Path) -> None:
     fsspec.filesystem("memory").store.clear()
 
 
-def test_s3_from_a_cluster(s3: dict[str, Any], finished: Any) -> None:
+def test_s3_from_a_cluster(s3: dict[str, Any], finished: Any, client: Any) -> None:
     """Workers are processes of their own: the address and the options go to them."""
-    from distributed import Client, LocalCluster
-
     url = f"s3://{BUCKET}/cluster.zarr"
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        with Client(cluster):
-            series(7).chunk(time=1, x=50).tec.compress(
-                **SETTINGS, store=url, storage_options=s3, appendable=True
-            )
-        store = zarr.storage.FsspecStore.from_url(url, storage_options=s3)
+    series(7).chunk(time=1, x=50).tec.compress(
+        **SETTINGS, store=url, storage_options=s3, appendable=True
+    )
+    store = zarr.storage.FsspecStore.from_url(url, storage_options=s3)
     assert objects(store) == objects(finished)
 
 
@@ -154,15 +150,9 @@ def test_icechunk(finished: Any, tmp_path: Path) -> None:
     assert tec_xarray.verify(then, series(5)).ok
 
 
-def test_icechunk_and_processes(tmp_path: Path) -> None:
+def test_icechunk_and_processes(client: Any, tmp_path: Path) -> None:
     """What a worker writes in its own copy of a session would never be committed."""
-    from distributed import Client, LocalCluster
-
     repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(tmp_path)))
     store = repository.writable_session("main").store
-    with (
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster),
-        pytest.raises(InvalidInput, match="session of this process"),
-    ):
+    with pytest.raises(InvalidInput, match="session of this process"):
         series(1).tec.compress(lam=20, store=store, consolidated=False)

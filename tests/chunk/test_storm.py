@@ -16,7 +16,7 @@ from tec_numcodecs.weights.local_store import locate
 @pytest.mark.parametrize(
     ("count", "largest", "judged"),
     [
-        (297, (2, 4, 24, 24), 10),
+        (165, (2, 4, 24, 24), 10),
         pytest.param(11_000, storm.LARGEST, 20, marks=pytest.mark.slow),
     ],
 )

@@ -208,11 +208,11 @@ def journalled(store: Path, process: subprocess.Popen[bytes], count: int) -> Non
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """Twelve blocks of a default archive, small in content."""
-    tile = np.tile(series(1, (256, 256))["B04"].values[0], (12, 4))
+    """Two dozen blocks of a default archive, small in content."""
+    tile = np.tile(series(1, (256, 256))["B04"].values[0], (6, 4))
     cube = (("time", "y", "x"), np.stack([tile] * 4))
     data = xr.Dataset({"B04": cube}, attrs={"sensor": "S2L2A"})
-    data.chunk(y=1024).to_zarr(tmp_path / "large.zarr")
+    data.chunk(y=512).to_zarr(tmp_path / "large.zarr")
     return tmp_path / "large.zarr"
 
 

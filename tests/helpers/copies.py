@@ -50,13 +50,13 @@ class Case:
         self.source, self.target = source, target
         self.zarr_format = 2 if fmt == "2" else 3
         self.block = FORMATS[fmt].get("shards") or CHUNKS
-        self.values = np.asarray(self.array("r")[:])
+        self.values = self.load()[NAME].values.copy()
 
     def open(self) -> xr.Dataset:
         return xr.open_zarr(self.source)
 
     def load(self) -> xr.Dataset:
-        return self.open().load()
+        return _loaded(self.source).copy(deep=True)
 
     def array(self, mode: Any) -> Any:
         return zarr.open_group(self.source, mode=mode)[NAME]
@@ -69,6 +69,12 @@ class Case:
         return group.create_array(
             NAME, shape=src.shape, dtype=src.dtype, chunks=src.chunks, **codec
         )
+
+
+@cache
+def _loaded(source: str) -> xr.Dataset:
+    """An archive as `open_zarr(source).load()` gives it, encodings and all, read once."""
+    return xr.open_zarr(source).load()
 
 
 def _like(case: Case) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 
 import tec_xarray
@@ -14,17 +15,20 @@ from tec_numcodecs.errors import InvalidInput
 from tec_xarray.tutorial import open_dataset
 
 
+def part_of_a_scene() -> xr.Dataset:
+    return open_dataset().isel(y=slice(0, 104), x=slice(0, 136))
+
+
 @pytest.fixture(scope="module")
 def sweep() -> tec_xarray.Sweep:
-    found: tec_xarray.Sweep = open_dataset().tec.sweep(lams=[5, 50], max_errors=[40, 0])
+    found: tec_xarray.Sweep = part_of_a_scene().tec.sweep(lams=[5, 50], max_errors=[40, 0])
     return found
 
 
 def test_a_point_is_what_the_store_would_say(sweep: tec_xarray.Sweep) -> None:
-    original = open_dataset()
-    assert sweep.where == "one chunk: time 0:4, y 0:264, x 0:264, 12 bands"
+    assert sweep.where == "one chunk: time 0:4, y 0:104, x 0:136, 12 bands"
     assert [p.label for p in sweep.points] == ["lam 5", "lam 50", "max_error 40", "lossless"]
-    part = original
+    part = part_of_a_scene()
     for point in sweep.points[:3]:
         store = zarr.storage.MemoryStore()
         report = part.tec.compress(**point.settings, shards=False, store=store).tec.report(part)

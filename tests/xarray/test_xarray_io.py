@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -269,17 +269,6 @@ def test_a_reader_that_imports_only_xarray(zarr_format: int, tmp_path: Path) -> 
     assert found["corner"] == values[0, :, -1, -1].tolist()
     assert found["band"] == list(BANDS)
     assert found["modules"] == []
-
-
-@pytest.fixture
-def client() -> Iterator[Any]:
-    from distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
 
 
 def test_local_cluster(client: Any, tmp_path: Path) -> None:
