@@ -123,7 +123,7 @@ def _ratio(above: float, below: float) -> float | None:
 
 def _psnr(square: float, samples: float) -> float | None:
     """In dB, with the peak at 10,000 DN; None where nothing differs, or nothing is known."""
-    if not (samples > 0 and square > 0):
+    if math.isnan(samples):
         return None
     found = psnr(square, samples)
     return found if math.isfinite(found) else None
