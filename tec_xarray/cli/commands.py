@@ -23,6 +23,7 @@ from tec_xarray.cli.common import (
     show,
     table_of,
 )
+from tec_xarray.cli.inpaint import inpaint
 from tec_xarray.cli.options import (
     WAIT,
     Appendable,
@@ -49,6 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(weights, name="weights")
+app.command()(inpaint)
 
 
 def _say_version(asked: bool) -> None:

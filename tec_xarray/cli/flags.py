@@ -12,7 +12,7 @@ _OPTIONS = (
     "sensor", "variable", "units", "scale", "offset", "nodata", "cf", "chunks", "shards",
     "zarr_format", "appendable", "embed_weights", "retries", "group", "bbox", "datetime",
     "collection", "query", "resolution", "crs", "harmonize", "sign", "on_bad_item", "allow_local",
-    "lr_only",
+    "lr_only", "mask", "clouds", "classes", "dilate", "method",
 )  # fmt: skip
 _FLAGS = {name: f"--{name.replace('_', '-')}" for name in _OPTIONS}
 _FLAGS |= {"resources": "--resource", "allow_hosts": "--allow-host", "original": "--original"}

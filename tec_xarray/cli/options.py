@@ -65,17 +65,13 @@ class Coding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
-    """What the numbers of the input are."""
+class Names:
+    """Which variables and bands of the input count."""
 
     PANEL: ClassVar = "Input"
 
     bands: Bands = None
     variable: Variable = None
-    sensor: Annotated[str | None, typer.Option(help="sentinel-2-l2a or sentinel-2-l1c.")] = None
-    units: Annotated[str | None, typer.Option(help="dn or reflectance.")] = None
-    scale: Annotated[float | None, typer.Option(help="value = DN * scale + offset.")] = None
-    offset: Annotated[float | None, typer.Option(help="value = DN * scale + offset.")] = None
     nodata: Annotated[
         str | None, typer.Option(help="Value of missing samples: a number, nan, none [auto].")
     ] = None
@@ -91,14 +87,29 @@ class Data:
 
     def settings(self) -> dict[str, Any]:
         """Return what was given, as arguments of `tec_xarray.compress`."""
-        names = ("variable", "sensor", "units", "scale", "offset")
-        found = {name: getattr(self, name) for name in names}
-        found = {name: value for name, value in found.items() if value is not None}
+        found: dict[str, Any] = {}
+        if self.variable is not None:
+            found["variable"] = self.variable
         if self.bands is not None:
             found["bands"] = band_list(self.bands)
         if self.nodata is not None:
             found["nodata"] = _nodata(self.nodata)
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Names):
+    """What the numbers of the input are."""
+
+    sensor: Annotated[str | None, typer.Option(help="sentinel-2-l2a or sentinel-2-l1c.")] = None
+    units: Annotated[str | None, typer.Option(help="dn or reflectance.")] = None
+    scale: Annotated[float | None, typer.Option(help="value = DN * scale + offset.")] = None
+    offset: Annotated[float | None, typer.Option(help="value = DN * scale + offset.")] = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return what was given, as arguments of `tec_xarray.compress`."""
+        own = {name: getattr(self, name) for name in ("sensor", "units", "scale", "offset")}
+        return super().settings() | {k: v for k, v in own.items() if v is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
