@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tec_numcodecs import config_parsers
+from tec_numcodecs import config_parsers, sensors
 from tec_numcodecs.arguments import NEWER, as_number, check_keys, choice, number, shown
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.sensors import SENSORS, Sensor
+from tec_numcodecs.sensors import Sensor
 from tec_numcodecs.weights import local_store
 
 #: Keys of a configuration.
@@ -69,8 +69,8 @@ def parse(given: object) -> dict[str, Any]:
 
 
 def _parse_sensor(given: object) -> Sensor:
-    name = choice("sensor", given, [sensor.name for sensor in SENSORS], NEWER)
-    return next(sensor for sensor in SENSORS if sensor.name == name)
+    name = choice("sensor", given, [sensor.name for sensor in sensors.SENSORS], NEWER)
+    return next(sensor for sensor in sensors.SENSORS if sensor.name == name)
 
 
 def _parse_bands(given: object, sensor: Sensor) -> tuple[str, ...]:

@@ -1,7 +1,20 @@
 """Sensors: which bands there are, what people call them, and how bright they usually are.
 
-The canonical names are ESA's (``B01`` ... ``B12``, ``B8A``), in the order in which models see them.
-Catalogs use others for the same thing; one table below knows them all.
+Everything that is known of a sensor stands in ``sensors.json``; a new one is a new entry there. The
+canonical names of Sentinel-2 are ESA's (``B01`` ... ``B12``, ``B8A``), in the order in which models
+see them. Catalogs use others for the same thing:
+
+* Earth Search: coastal, blue, ... rededge1-3, nir, nir08, nir09, cirrus, swir16, swir22.
+* STAC's own common names: the same but rededge071, rededge075, rededge078 for B05, B06, B07.
+* Planetary Computer: ESA's names. CDSE: ESA's with a resolution (B04_10m). EOPF: b04.
+
+Three names need a decision, because catalogs do not agree:
+
+* ``nir`` is B08, the broad 10 m band, as in every catalog above; B8A is ``nir08`` and the water
+  vapor band B09 is ``nir09``.
+* ``nir08`` is therefore *not* B08. The number is a wavelength (0.8 um), not a band.
+* ``rededge`` and ``swir`` fit several bands and are refused (Planetary Computer gives the common
+  name ``rededge`` to B05, B06, B07 and B8A alike).
 
 >>> l2a = get_sensor("sentinel-2-l2a")
 >>> l2a.indices(["red", "B8A", "b02_10m"])
@@ -12,10 +25,12 @@ Catalogs use others for the same thing; one table below knows them all.
 
 from __future__ import annotations
 
+import functools
+import json
 import re
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 from tec_numcodecs.arguments import shown
 from tec_numcodecs.errors import InvalidInput, UnsupportedFormat
@@ -23,47 +38,57 @@ from tec_numcodecs.errors import InvalidInput, UnsupportedFormat
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# Every other name of a band, in lower case.
-#
-# * Earth Search: coastal, blue, ... rededge1-3, nir, nir08, nir09, cirrus, swir16, swir22.
-# * STAC's own common names: the same but rededge071, rededge075, rededge078 for B05, B06, B07.
-# * Planetary Computer: ESA's names. CDSE: ESA's with a resolution (B04_10m). EOPF: b04.
-#
-# Three names need a decision, because catalogs do not agree:
-#
-# * ``nir`` is B08, the broad 10 m band, as in every catalog above; B8A is ``nir08`` and the water
-#   vapour band B09 is ``nir09``.
-# * ``nir08`` is therefore *not* B08. The number is a wavelength (0.8 um), not a band.
-# * ``rededge`` and ``swir`` fit several bands and are refused (Planetary Computer gives the common
-#   name ``rededge`` to B05, B06, B07 and B8A alike).
-_ALIASES: Mapping[str, str] = MappingProxyType(
-    {
-        "coastal": "B01",
-        "blue": "B02",
-        "green": "B03",
-        "red": "B04",
-        "rededge1": "B05",
-        "rededge071": "B05",
-        "rededge2": "B06",
-        "rededge075": "B06",
-        "rededge3": "B07",
-        "rededge078": "B07",
-        "nir": "B08",
-        "nir08": "B8A",
-        "nir09": "B09",
-        "cirrus": "B10",
-        "swir16": "B11",
-        "swir22": "B12",
-    }
-)
-_AMBIGUOUS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"rededge": ("B05", "B06", "B07", "B8A"), "swir": ("B11", "B12")}
-)
-# B4, B04, b8a, band_4, B04_10m, s2_B04, S2-L2A-B04; the suffix -jp2 is Earth Search's for the JPEG
-# 2000 twin of an asset. A prefix ends with a separator: "s2b04" could be band 04 of Sentinel-2B.
-_NUMBERED = re.compile(r"b(?:and)?[ _-]?(\d{1,2}|8a)")
-_PREFIX = re.compile(r"^(?:s2|sentinel[ _-]?2)[a-d]?(?:[ _-]?(?:msi)?l(?:1c|2a))?[ _-]+(?=\w)")
-_SUFFIX = re.compile(r"(_(10|20|60)m|-jp2)$")
+# B4, B04, b8a, band_4, Band 04: the number of a band.
+_NUMBERED = re.compile(r"b(?:and)?[ _-]?(\d{1,2}|\d[a-z])")
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """What the bands of an instrument are called.
+
+    Attributes
+    ----------
+    name : str
+    bands : tuple of str
+        Canonical names of all its bands.
+    aliases : dict of str
+        Other names of bands, in lower case, and the canonical ones.
+    ambiguous : dict of tuple of str
+        Names that fit several bands, in lower case, and these bands.
+    prefix, suffix : str
+        Patterns of what catalogs write around the name of a band: ``s2_``, ``_10m``. A prefix ends
+        with a separator: "s2b04" could be band 04 of Sentinel-2B.
+    """
+
+    name: str
+    bands: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    ambiguous: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    prefix: str = ""
+    suffix: str = ""
+
+    def band(self, name: object) -> str:
+        """Return the canonical name of a band under any of its names; ``""`` if it is none."""
+        if not isinstance(name, str):
+            return ""
+        stem = self.stem(name)
+        if stem in self.aliases:
+            return self.aliases[stem]
+        numbered = _NUMBERED.fullmatch(stem)
+        if numbered is not None:
+            stem = "b" + numbered[1].lstrip("0")
+        return next((band for band in self.bands if _short(band) == stem), "")
+
+    def stem(self, name: str) -> str:
+        """Return a name in lower case, without what says the instrument or a resolution."""
+        stem = name.strip().lower()
+        stem = re.sub(f"^(?:{self.prefix})", "", stem) if self.prefix else stem
+        return re.sub(f"(?:{self.suffix})$", "", stem) if self.suffix else stem
+
+
+def _short(band: str) -> str:
+    """Return a canonical name in lower case, and B04 as b4."""
+    return re.sub(r"^b0+(?=.)", "b", band.lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +116,12 @@ class Sensor:
         Statistics in digital numbers (DN, reflectance = DN / 10,000) of the SSL4EO-S12 v1.1
         training set, without the offset of processing baseline 04.00. The published TerraCodec
         checkpoints were trained on ``(DN - mean) / std``.
+    instrument : Instrument
+        What its bands are called.
+    names : tuple of str
+        Other names of the product.
+    scene_classification : bool
+        Whether its products come with an SCL band.
     """
 
     id: int
@@ -102,9 +133,12 @@ class Sensor:
     resolutions: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    instrument: Instrument = field(default=Instrument(""), compare=False, repr=False)
+    names: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    scene_classification: bool = field(default=False, compare=False, repr=False)
 
     def canonical(self, name: str) -> str:
-        """Return ESA's name of a band.
+        """Return the canonical name of a band.
 
         Parameters
         ----------
@@ -145,14 +179,14 @@ class Sensor:
         given = tuple(names)
         if not given:
             raise InvalidInput("no bands", allowed=self._known(), fix="name at least one band")
-        found = [_esa_name(name) for name in given]
+        found = [self.instrument.band(name) for name in given]
         self._check_known(given, found)
         self._check_distinct(given, found)
         return tuple(self.bands.index(band) for band in found)
 
     def _check_known(self, given: tuple[str, ...], found: list[str]) -> None:
         pairs = zip(given, found, strict=True)
-        problems = [_why_not(name) for name, band in pairs if band not in self.bands]
+        problems = [self._why_not(name) for name, band in pairs if band not in self.bands]
         if problems:
             raise InvalidInput(
                 f"{self.name} has no {'band' if len(problems) == 1 else 'bands'} "
@@ -172,6 +206,14 @@ class Sensor:
                 allowed="each band at most once",
                 fix="drop the repeated ones",
             )
+
+    def _why_not(self, name: object) -> str:
+        """Quote a refused name, and say what else it could have meant."""
+        stem = self.instrument.stem(name) if isinstance(name, str) else ""
+        if stem in self.instrument.ambiguous:
+            return f"{shown(name)} (fits {', '.join(self.instrument.ambiguous[stem])})"
+        aliases = self.instrument.aliases
+        return f"{shown(name)} ({aliases[stem]})" if stem in aliases else shown(name)
 
     def _known(self) -> str:
         pairs = zip(self.bands, self.common_names, strict=True)
@@ -197,17 +239,19 @@ def get_sensor(name_or_id: str | int | Sensor) -> Sensor:
     if isinstance(name_or_id, Sensor):
         return name_or_id
     if isinstance(name_or_id, int) and not isinstance(name_or_id, bool):
-        if name_or_id in _BY_ID:
-            return _BY_ID[name_or_id]
+        for sensor in SENSORS:
+            if sensor.id == name_or_id:
+                return sensor
         raise UnsupportedFormat(
             f"sensor number {shown(name_or_id)}",
             allowed=", ".join(f"{s.id} ({s.name})" for s in SENSORS),
             fix="a newer tec-xarray may know it: pip install -U tec-xarray",
         )
     if isinstance(name_or_id, str):
-        key = re.sub(r"[^a-z0-9]", "", name_or_id.lower())
-        if key in _BY_NAME:
-            return _BY_NAME[key]
+        key = _letters(name_or_id)
+        for sensor in SENSORS:
+            if key in map(_letters, (sensor.name, *sensor.names)):
+                return sensor
     raise InvalidInput(
         f"sensor = {shown(name_or_id)}",
         allowed=", ".join(repr(s.name) for s in SENSORS),
@@ -215,154 +259,76 @@ def get_sensor(name_or_id: str | int | Sensor) -> Sensor:
     )
 
 
-def _esa_name(name: object) -> str:
-    """Turn any name into ESA's, or into ``""``; whether a sensor has that band is not asked."""
-    if not isinstance(name, str):
-        return ""
-    stem = _stem(name)
-    if stem in _ALIASES:
-        return _ALIASES[stem]
-    numbered = _NUMBERED.fullmatch(stem)
-    if numbered is None:
-        return ""
-    number = numbered[1].upper()
-    return f"B{number:0>2}"
+@functools.cache
+def _letters(name: str) -> str:
+    """Return what counts in the name of a product: letters and digits."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _stem(name: str) -> str:
-    """Return a name in lower case, without what says that it is of Sentinel-2, or a resolution."""
-    return _SUFFIX.sub("", _PREFIX.sub("", name.strip().lower()))
+def band_name(name: str) -> str:
+    """Return the canonical name of a band of any sensor, ``""`` for anything else."""
+    found = (sensor.instrument.band(name) for sensor in SENSORS)
+    return next((band for band in found if band), "")
 
 
-def _why_not(name: object) -> str:
-    """Quote a refused name, and say what else it could have meant."""
-    stem = _stem(name) if isinstance(name, str) else ""
-    if stem in _AMBIGUOUS:
-        return f"{shown(name)} (fits {', '.join(_AMBIGUOUS[stem])})"
-    band = _esa_name(name)
-    return f"{shown(name)} ({band})" if stem in _ALIASES else shown(name)
+def sensors_with(bands: Iterable[str]) -> tuple[Sensor, ...]:
+    """Return the sensors that have all of some bands, under any of their names."""
+    names = list(bands)
+    return tuple(
+        sensor
+        for sensor in SENSORS
+        if all(sensor.instrument.band(name) in sensor.bands for name in names)
+    )
 
 
-SENTINEL_2_L2A = Sensor(
-    id=1,
-    name="sentinel-2-l2a",
-    level="L2A",
-    bands=tuple("B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12".split()),
-    common_names=tuple(
-        "coastal blue green red rededge1 rededge2 rededge3 nir nir08 nir09 swir16 swir22".split()
-    ),
-    wavelengths=(
-        442.7,
-        492.4,
-        559.8,
-        664.6,
-        704.1,
-        740.5,
-        782.8,
-        832.8,
-        864.7,
-        945.1,
-        1613.7,
-        2202.4,
-    ),
-    resolutions=(60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 20, 20),
-    mean=(
-        793.243,
-        924.863,
-        1184.553,
-        1340.936,
-        1671.402,
-        2240.082,
-        2468.412,
-        2563.243,
-        2627.704,
-        2711.071,
-        2416.714,
-        1849.625,
-    ),
-    std=(
-        1160.144,
-        1201.092,
-        1219.943,
-        1397.225,
-        1400.035,
-        1373.136,
-        1429.170,
-        1485.025,
-        1447.836,
-        1652.703,
-        1471.002,
-        1365.307,
-    ),
-)
+def parse(table: Mapping[str, Any]) -> tuple[Sensor, ...]:
+    """Build sensors of a table as ``sensors.json`` holds it.
 
-SENTINEL_2_L1C = Sensor(
-    id=2,
-    name="sentinel-2-l1c",
-    level="L1C",
-    bands=tuple("B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B10 B11 B12".split()),
-    common_names=tuple(
-        "coastal blue green red rededge1 rededge2 rededge3 nir nir08 nir09 cirrus swir16 "
-        "swir22".split()
-    ),
-    wavelengths=(
-        442.7,
-        492.4,
-        559.8,
-        664.6,
-        704.1,
-        740.5,
-        782.8,
-        832.8,
-        864.7,
-        945.1,
-        1373.5,
-        1613.7,
-        2202.4,
-    ),
-    resolutions=(60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20),
-    mean=(
-        1607.345,
-        1393.068,
-        1320.225,
-        1373.963,
-        1562.536,
-        2110.071,
-        2392.832,
-        2321.154,
-        2583.770,
-        838.712,
-        21.753,
-        2205.112,
-        1545.798,
-    ),
-    std=(
-        786.523,
-        849.702,
-        875.318,
-        1143.578,
-        1126.248,
-        1161.980,
-        1273.505,
-        1246.790,
-        1342.755,
-        576.795,
-        45.626,
-        1340.347,
-        1145.036,
-    ),
-)
+    Parameters
+    ----------
+    table : dict
+        ``instruments`` by name, each with its ``bands`` in model order and what catalogs call them;
+        ``sensors``, each with ``statistics`` of the bands that it has.
+    """
+    instruments = {name: _instrument(name, given) for name, given in table["instruments"].items()}
+    return tuple(
+        _sensor(given, instruments[given["instrument"]], table["instruments"][given["instrument"]])
+        for given in table["sensors"]
+    )
 
-SENSORS: tuple[Sensor, ...] = (SENTINEL_2_L2A, SENTINEL_2_L1C)
 
-_BY_ID: Mapping[int, Sensor] = MappingProxyType({s.id: s for s in SENSORS})
-_BY_NAME: Mapping[str, Sensor] = MappingProxyType(
-    {
-        "sentinel2l2a": SENTINEL_2_L2A,
-        "sentinel2c1l2a": SENTINEL_2_L2A,
-        "s2l2a": SENTINEL_2_L2A,
-        "sentinel2l1c": SENTINEL_2_L1C,
-        "sentinel2c1l1c": SENTINEL_2_L1C,
-        "s2l1c": SENTINEL_2_L1C,
-    }
+def _instrument(name: str, given: Mapping[str, Any]) -> Instrument:
+    bands = given["bands"]
+    aliases = {a: band["name"] for band in bands for a in (band["common_name"], *band["aliases"])}
+    return Instrument(
+        name,
+        bands=tuple(band["name"] for band in bands),
+        aliases={key.lower(): value for key, value in aliases.items()},
+        ambiguous={key: tuple(fits) for key, fits in given.get("ambiguous", {}).items()},
+        prefix=given.get("prefix", ""),
+        suffix=given.get("suffix", ""),
+    )
+
+
+def _sensor(given: Mapping[str, Any], instrument: Instrument, known: Mapping[str, Any]) -> Sensor:
+    statistics = given["statistics"]
+    bands = [band for band in known["bands"] if band["name"] in statistics]
+    return Sensor(
+        id=given["id"],
+        name=given["name"],
+        level=given["level"],
+        bands=tuple(band["name"] for band in bands),
+        common_names=tuple(band["common_name"] for band in bands),
+        wavelengths=tuple(float(band["wavelength"]) for band in bands),
+        resolutions=tuple(band["resolution"] for band in bands),
+        mean=tuple(float(statistics[band["name"]]["mean"]) for band in bands),
+        std=tuple(float(statistics[band["name"]]["std"]) for band in bands),
+        instrument=instrument,
+        names=tuple(given["names"]),
+        scene_classification=given.get("scene_classification", False),
+    )
+
+
+SENSORS = parse(
+    json.loads(resources.files("tec_numcodecs").joinpath("sensors.json").read_text("utf-8"))
 )

@@ -20,7 +20,10 @@ import typer
 from rich.markup import escape
 
 from tec_numcodecs.errors import InvalidInput
+from tec_numcodecs.sensors import SENSORS
 from tec_xarray.cli.common import band_list, cluster
+
+SENSOR_NAMES = " or ".join(sensor.name for sensor in SENSORS)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Group = Annotated[str | None, typer.Option(help="Group of the store.")]
@@ -101,7 +104,7 @@ class Names:
 class Data(Names):
     """What the numbers of the input are."""
 
-    sensor: Annotated[str | None, typer.Option(help="sentinel-2-l2a or sentinel-2-l1c.")] = None
+    sensor: Annotated[str | None, typer.Option(help=f"{SENSOR_NAMES}.")] = None
     units: Annotated[str | None, typer.Option(help="dn or reflectance.")] = None
     scale: Annotated[float | None, typer.Option(help="value = DN * scale + offset.")] = None
     offset: Annotated[float | None, typer.Option(help="value = DN * scale + offset.")] = None

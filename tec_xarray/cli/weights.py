@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from tec_xarray.cli.common import error_exit, show
-from tec_xarray.cli.options import Group, Json
+from tec_xarray.cli.options import SENSOR_NAMES, Group, Json
 
 app = typer.Typer(help="List, fetch, import, describe and extract weights.", add_completion=False)
 
 Lam = Annotated[float | None, typer.Option(help="One of the published rates (default: its own).")]
-Sensor = Annotated[str, typer.Option(help="sentinel-2-l2a or sentinel-2-l1c.")]
+Sensor = Annotated[str, typer.Option(help=f"{SENSOR_NAMES}.")]
 Nearest = Annotated[bool, typer.Option("--nearest", help="Take the nearest published rate.")]
 LrOnly = Annotated[bool, typer.Option("--lr-only", help="FlexTEC for low rates only.")]
 Every = Annotated[bool, typer.Option("--all", help="Every published rate.")]

@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import xarray as xr
 
+from tec_numcodecs import sensors
 from tec_numcodecs.arguments import mapping, sequence, shown, text
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.sensors import SENSORS, Sensor, get_sensor
+from tec_numcodecs.sensors import Sensor, band_name, get_sensor, sensors_with
 from tec_xarray.cube.layout_record import LAYOUT
 from tec_xarray.cube.water_vapor import level_of
 
@@ -117,9 +119,10 @@ def find_source(
         for name in bands:
             text("a name in bands", name, "B04")
     if sensor is not None and not isinstance(sensor, Sensor):
-        text("sensor", sensor, SENSORS[0].name)
+        text("sensor", sensor, sensors.SENSORS[0].name)
     if variable is not None:
         text("variable", variable, "reflectance")
+    sensor = sensor or _other_instrument(dataset)
     cubes = [str(n) for n, a in dataset.data_vars.items() if LAYOUT in a.attrs]
     if len(cubes) == 1 and variable in (None, cubes[0]):
         axes = find_axes(dataset[cubes[0]])
@@ -132,6 +135,7 @@ def find_source(
     return _from_names(dataset, bands, sensor)
 
 
+_MOST_BANDS = "sentinel-2-l1c"  # whose message lists what there is
 _SCL = re.compile(r"(s2_)?scl(_(10|20|60)m)?")
 
 
@@ -140,8 +144,29 @@ def other_bands(dataset: xr.Dataset, bands: Sequence[str] | Mapping[str, str] | 
     if bands is None or _one_variable(dataset, None) is not None:
         return []
     chosen = set(find_source(dataset, bands=bands, sensor=None, variable=None).variables)
-    known = {str(n): a for n, a in dataset.data_vars.items() if _band_names(_called(a))}
+    known = {str(n): a for n, a in dataset.data_vars.items() if band_name(_called(a))}
     return [n for n, a in known.items() if n not in chosen and _is_image(a)]
+
+
+def places_of_bands(cube: xr.DataArray, names: Sequence[str]) -> list[int]:
+    """Return where bands stand in a cube, -1 for those that it lacks.
+
+    Parameters
+    ----------
+    cube : xarray.DataArray
+        (time, band, y, x)
+    names : sequence of str
+        Labels of the cube, its common names, or any other names of bands.
+    """
+    axis = cube.dims[1]
+    own = [str(name) for name in np.atleast_1d(cube[axis].values)]
+    common = cube.coords.get("common_name")
+    called = [] if common is None or common.dims != (axis,) else [str(n) for n in common.values]
+    known = [{name: i for i, name in enumerate(each)} for each in (own, called)]
+    return [
+        next((each[n] for each in known for n in (name, band_name(name)) if n in each), -1)
+        for name in map(str, names)
+    ]
 
 
 def find_sensor(
@@ -165,14 +190,9 @@ def find_sensor(
     if sensor is None:
         sensor = _stated_sensor(dataset)
     if sensor is None:
-        if "B10" in bands:
-            sensor = get_sensor("sentinel-2-l1c")
-        elif any(_SCL.fullmatch(str(n).lower()) for n in dataset.variables):
-            sensor = get_sensor("sentinel-2-l2a")
-        elif cube is not None and (level := level_of(cube, list(bands))) is not None:
-            sensor = next(s for s in SENSORS if s.level == level)
-        else:
-            names = " or ".join(repr(s.name) for s in SENSORS)
+        sensor = _sensor_told(bands, dataset, cube)
+        if sensor is None:
+            names = " or ".join(repr(s.name) for s in sensors.SENSORS)
             raise InvalidInput(
                 f"bands {', '.join(bands)} without a word on the sensor",
                 allowed=names,
@@ -183,8 +203,40 @@ def find_sensor(
     return known
 
 
+def _sensor_told(
+    bands: Sequence[str], dataset: xr.Dataset, cube: xr.DataArray | None
+) -> Sensor | None:
+    """Return the sensor that bands, a scene classification or values tell; None if they do not."""
+    possible = sensors_with(bands)
+    if len(possible) > 1 and any(_SCL.fullmatch(str(n).lower()) for n in dataset.variables):
+        possible = tuple(s for s in possible if s.scene_classification) or possible
+    if len(possible) > 1 and cube is not None:
+        level = level_of(cube, list(bands))
+        possible = tuple(s for s in possible if s.level == level)
+    return possible[0] if len(possible) == 1 else None
+
+
 def _stated_sensor(dataset: xr.Dataset) -> Sensor | None:
     """Return what the attributes say, if they say it and agree."""
+    stated = _statements(dataset)
+    if len(stated) > 1:
+        raise InvalidInput(
+            f"attributes contradict each other: {', '.join(t for t, _ in stated.values())}",
+            allowed=", ".join(repr(s.name) for s in sensors.SENSORS),
+            fix="pass sensor= with one of these",
+        )
+    return next(iter(stated.values()))[1] if stated else None
+
+
+def _other_instrument(dataset: xr.Dataset) -> Sensor | None:
+    """Return the sensor that attributes name, if its bands are not called as those of the first."""
+    stated = [sensor for _, sensor in _statements(dataset).values()]
+    first = sensors.SENSORS[0].instrument.name
+    return stated[0] if len(stated) == 1 and stated[0].instrument.name != first else None
+
+
+def _statements(dataset: xr.Dataset) -> dict[str, tuple[str, Sensor]]:
+    """Return each sensor that attributes name, and which attribute does."""
     stated: dict[str, tuple[str, Sensor]] = {}
     keys = ("sensor", "collection", "product_type", "processing_level", "processing:level", "level")
     for attrs in (dataset.attrs, *(v.attrs for v in dataset.data_vars.values())):
@@ -194,22 +246,15 @@ def _stated_sensor(dataset: xr.Dataset) -> Sensor | None:
             known = _sensor_named(value) if isinstance(value, str) else None
             if known is not None:
                 stated[known.name] = (f"{key} = {value!r}", known)
-    if len(stated) > 1:
-        raise InvalidInput(
-            f"attributes contradict each other: {', '.join(t for t, _ in stated.values())}",
-            allowed=", ".join(repr(s.name) for s in SENSORS),
-            fix="pass sensor= with one of these",
-        )
-    return next(iter(stated.values()))[1] if stated else None
+    return stated
 
 
 def _sensor_named(value: str) -> Sensor | None:
     """Return the sensor that an attribute names, None if it names something else."""
-    levels = {s.level: s for s in SENSORS}
     level = value.strip().upper().replace("LEVEL-", "L").removeprefix("S2MSI")
-    level = level if level.startswith("L") else f"L{level}"
-    if level in levels:
-        return levels[level]
+    of_level = [s for s in sensors.SENSORS if s.level.upper() in (level, f"L{level}")]
+    if len(of_level) == 1:
+        return of_level[0]
     try:
         return get_sensor(value)
     except InvalidInput:
@@ -236,7 +281,7 @@ def _one_variable(dataset: xr.Dataset, variable: str | None) -> str | None:
         )
     if cubes:
         return cubes[0]
-    if len(dataset.data_vars) == 1 and images and _band_names(images[0]) == "":
+    if len(dataset.data_vars) == 1 and images and band_name(images[0]) == "":
         return images[0]  # a lone image: its band may stand in a coordinate, or in bands=
     return None
 
@@ -292,11 +337,11 @@ def _labels(array: xr.DataArray, axis: str | None) -> list[str]:
     if axis is not None:
         labels = [str(v) for v in array[axis].values] if axis in array.coords else []
         said = descriptions(array, array.sizes[axis])
-        known = sum(1 for label in labels if _band_names(label))
-        return said if sum(1 for text in said if _band_names(text)) > known else labels
+        known = sum(1 for label in labels if band_name(label))
+        return said if sum(1 for text in said if band_name(text)) > known else labels
     own = [str(array[n].values[()]) for n in ROLES["band"] if n in array.coords]
     own = [*own, str(array.name), *descriptions(array, 1)]
-    return [label for label in own if _band_names(label)][:1]
+    return [label for label in own if band_name(label)][:1]
 
 
 def descriptions(array: xr.DataArray, count: int) -> list[str]:
@@ -314,7 +359,7 @@ def descriptions(array: xr.DataArray, count: int) -> list[str]:
 def _described(text: str) -> str:
     """Return the band that a description names: ``B4, central wavelength 665 nm`` is B4."""
     for part in (text, re.split(r"[,;:(]|\s[-\u2013]\s", text)[0]):
-        if _band_names(part):
+        if band_name(part):
             return part.strip()
     return text
 
@@ -341,9 +386,9 @@ def _mapped(
 
 def _selected(labels: Sequence[str], names: Sequence[str]) -> list[int] | None:
     """Return where bands stand, if the labels name all of them."""
-    known = [_band_names(label) for label in labels]
+    known = [band_name(label) for label in labels]
     places = [
-        labels.index(n) if n in labels else known.index(b) if (b := _band_names(n)) in known else -1
+        labels.index(n) if n in labels else known.index(b) if (b := band_name(n)) in known else -1
         for n in names
     ]
     all_known = all(known[i] for i in places if i >= 0)
@@ -365,7 +410,7 @@ def _check_positions(names: Sequence[str], where: xr.DataArray | None = None) ->
 def _check_agreement(labels: Sequence[str], names: Sequence[str]) -> None:
     """Refuse to rename a band that already has a known name into another one."""
     for label, name in zip(labels, names, strict=False):
-        known, wanted = _band_names(label), _band_names(name)
+        known, wanted = band_name(label), band_name(name)
         if known and wanted and known != wanted:
             raise InvalidInput(
                 f"bands says {name!r} where the data say {label!r}",
@@ -380,14 +425,14 @@ def _from_names(
     sensor: str | Sensor | None,
 ) -> Source:
     """Take the variables that are called like bands, or the ones asked for."""
-    known = {str(n): _band_names(_called(dataset[n])) for n in dataset.data_vars}
+    known = {str(n): band_name(_called(dataset[n])) for n in dataset.data_vars}
     if isinstance(bands, Mapping):
         chosen = dict(bands)
     elif bands is not None:
         by_band: dict[str, str] = {}
         for name, band in known.items():
             by_band.setdefault(band, name)
-        chosen = {n if n in known else by_band.get(_band_names(n) or n, n): n for n in bands}
+        chosen = {n if n in known else by_band.get(band_name(n) or n, n): n for n in bands}
         if len(chosen) != len(bands):
             raise InvalidInput(f"bands = {list(bands)}", allowed="each band once")
     else:
@@ -419,7 +464,7 @@ def _called(array: xr.DataArray) -> str:
     """Return what a variable is called; a position in a file gives way to a description."""
     name = str(array.name)
     said = descriptions(array, 1) if _POSITION.fullmatch(name) else []
-    return said[0] if said and _band_names(said[0]) else name
+    return said[0] if said and band_name(said[0]) else name
 
 
 def _check_grids(dataset: xr.Dataset, variables: Sequence[str]) -> None:
@@ -462,18 +507,10 @@ def _check_alike(dataset: xr.Dataset, variables: Sequence[str]) -> None:
 
 
 def _canonical(names: Sequence[str], sensor: str | Sensor | None) -> tuple[list[str], list[str]]:
-    """Return canonical and common names; L1C stands in for "any", as it has all bands."""
-    known = get_sensor(sensor or "sentinel-2-l1c")
+    """Return canonical and common names; without a sensor, as the first that has them all."""
+    known = get_sensor(sensor or next(iter(sensors_with(names)), _MOST_BANDS))
     places = known.indices(names)
     return [known.bands[i] for i in places], [known.common_names[i] for i in places]
-
-
-def _band_names(name: str) -> str:
-    """Return the canonical name of a band of any sensor, ``""`` for anything else."""
-    try:
-        return get_sensor("sentinel-2-l1c").canonical(name)
-    except InvalidInput:
-        return ""
 
 
 def _is_image(array: xr.DataArray) -> bool:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from tec_xarray.cube.bands import places_of_bands
 from tec_xarray.cube.layout import as_dataset
 from tec_xarray.plots.charts import chunk_bytes, histogram, rate_distortion, time_series
-from tec_xarray.plots.data import COMPOSITES, bands_of, before_and_after
+from tec_xarray.plots.data import COMPOSITES, before_and_after
 from tec_xarray.plots.images import error_maps, rgb, side_by_side
 
 if TYPE_CHECKING:
@@ -68,8 +69,10 @@ class Plots:
         """
         if composite is None:
             naming = {k: settings.get(k) for k in ("bands", "sensor", "variable")}
-            there = set(bands_of(before_and_after(original, self._data, **naming)[0]))
-            composite = [name for name, bands in COMPOSITES.items() if there.issuperset(bands)]
+            cube, _ = before_and_after(original, self._data, **naming)
+            composite = [
+                n for n, bands in COMPOSITES.items() if min(places_of_bands(cube, bands)) >= 0
+            ]
             composite = composite or "true color"  # whose error says what is missing
         return side_by_side(original, {label: self._data}, composite=composite, **settings)
 

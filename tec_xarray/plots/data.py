@@ -11,7 +11,7 @@ import xarray as xr
 
 from tec_numcodecs.arithmetic import ieee754
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.sensors import get_sensor
+from tec_xarray.cube.bands import places_of_bands
 from tec_xarray.cube.layout import as_dataset
 from tec_xarray.cube.layout_record import LAYOUT
 from tec_xarray.cube.naming import cube_like
@@ -24,8 +24,8 @@ Composite: TypeAlias = "str | Sequence[str]"
 Stretch: TypeAlias = "str | tuple[float, float]"
 
 COMPOSITES = {
-    "true color": ("B04", "B03", "B02"),
-    "false color": ("B08", "B04", "B03"),
+    "true color": ("red", "green", "blue"),
+    "false color": ("nir", "red", "green"),
 }
 MOST_PIXELS = 1200  # drawn along a side; of more, every second, third, ... is
 _GAMMA = 0.8  # lifts dark vegetation a little, as screens are read
@@ -70,16 +70,16 @@ def pick(cube: xr.DataArray, names: Sequence[str], what: str) -> xr.DataArray:
     InvalidInput
         A name is none of a band, or the cube lacks that band.
     """
-    wanted = _canonical(names)
+    places = places_of_bands(cube, names)
     there = bands_of(cube)
-    missing = [name for name in wanted if name not in there]
+    missing = [str(name) for name, place in zip(names, places, strict=True) if place < 0]
     if missing:
         raise InvalidInput(
             f"no {', '.join(missing)} for {what}",
             allowed=", ".join(there),
             fix="choose bands that the cube has",
         )
-    return cube.isel({cube.dims[1]: [there.index(name) for name in wanted]})
+    return cube.isel({cube.dims[1]: places})
 
 
 @ieee754
@@ -114,7 +114,7 @@ def composite_bands(composite: Composite) -> tuple[str, tuple[str, ...]]:
     bands = tuple(composite)
     if len(bands) != 3:
         raise InvalidInput(f"{len(bands)} bands for a composite", allowed="three: red, green, blue")
-    names = tuple(_canonical(bands))
+    names = tuple(str(band) for band in bands)
     return ", ".join(names), names
 
 
@@ -171,18 +171,6 @@ def date_label(cube: xr.DataArray, date: int) -> str:
     time = cube.dims[0]
     label: Any = cube[time].values[date] if time in cube.coords else date % cube.shape[0]
     return str(label)[:10] if np.asarray(label).dtype.kind == "M" else f"date {label}"
-
-
-def _canonical(names: Sequence[str]) -> list[str]:
-    """Return ESA's names of bands under any of their names."""
-    sensor = get_sensor("sentinel-2-l1c")  # which has all of them
-    found = []
-    for name in names:
-        try:
-            found.append(sensor.canonical(str(name)))
-        except InvalidInput as error:
-            raise InvalidInput(f"no band is called {name!r}", allowed=error.allowed) from error
-    return found
 
 
 def _percentiles(values: Floats) -> tuple[float, float]:

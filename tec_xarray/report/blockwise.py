@@ -10,8 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from tec_xarray.cube.bands import places_of_bands
 from tec_xarray.cube.units import DN_PER_REFLECTANCE, DNScaling
-from tec_xarray.report.metrics import Plan, Tally, tally
+from tec_xarray.report.metrics import INDICES, Plan, Tally, tally
 
 Region: TypeAlias = tuple[slice, slice, slice, slice]
 
@@ -112,3 +113,9 @@ def _regions(T: int, H: int, W: int, dates: int) -> Iterator[Region]:
 def _batches(regions: list[Region]) -> Iterator[list[Region]]:
     for start in range(0, len(regions), AT_ONCE):
         yield regions[start : start + AT_ONCE]
+
+
+def places_of_indices(cube: xr.DataArray) -> dict[str, tuple[int, int]]:
+    """Return where the two bands of each index stand in a cube (time, band, y, x) that has both."""
+    found = {name: places_of_bands(cube, pair) for name, pair in INDICES.items()}
+    return {name: (a, b) for name, (a, b) in found.items() if min(a, b) >= 0}

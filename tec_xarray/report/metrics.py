@@ -27,8 +27,8 @@ HISTOGRAM_LIMIT = 2000  # DN; the outermost bins hold everything beyond
 INDEX_STEPS = 1000  # bins of an index's error for a range of 1
 
 INDICES = {
-    "NDVI": ("B08", "B04"),  # Rouse et al., 1974
-    "NDWI": ("B03", "B08"),  # McFeeters, 1996
+    "NDVI": ("nir", "red"),  # Rouse et al., 1974
+    "NDWI": ("green", "nir"),  # McFeeters, 1996
 }
 
 

@@ -23,10 +23,10 @@ from tec_numcodecs.models import table as model_table
 from tec_xarray.cube.chunking import TILE, dates_of_a_chunk, side_of_a_chunk
 from tec_xarray.cube.layout import cube_of, to_cube
 from tec_xarray.encoding.encode_dataset import DEFAULT_LAM, EncodingSettings, encode_dataset
-from tec_xarray.report.blockwise import scaling_of
+from tec_xarray.report.blockwise import places_of_indices, scaling_of
 from tec_xarray.report.figures import errors_of, indices_of
 from tec_xarray.report.formatting import decimal
-from tec_xarray.report.metrics import INDICES, Plan, tally
+from tec_xarray.report.metrics import Plan, tally
 from tec_xarray.store.codec_metadata import configuration_in
 
 if TYPE_CHECKING:
@@ -384,11 +384,9 @@ def _measure(
 ) -> Point:
     values = cube.values
     data, decoded, encoding, decoding = _run(config, values)
-    names = [str(band) for band in cube[cube.dims[1]].values]
-    pairs = {k: pair for k, pair in INDICES.items() if set(pair) <= set(names)}
-    places = tuple((names.index(a), names.index(b)) for a, b in pairs.values())
+    pairs = places_of_indices(cube)
     scaling = scaling_of(config, values.dtype, cube)
-    found = tally(values, decoded, (scaling, scaling), Plan(places, ssim=ssim))
+    found = tally(values, decoded, (scaling, scaling), Plan(tuple(pairs.values()), ssim=ssim))
     total = errors_of("all", found, (slice(None), slice(None)))
     if not total.samples:
         raise InvalidInput(

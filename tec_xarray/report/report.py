@@ -19,7 +19,7 @@ from tec_numcodecs.arguments import switch
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.cube.layout import Bands, as_dataset, cube_of
 from tec_xarray.cube.naming import cube_like
-from tec_xarray.report.blockwise import measure, scaling_of
+from tec_xarray.report.blockwise import measure, places_of_indices, scaling_of
 from tec_xarray.report.figures import (
     Chunk,
     Errors,
@@ -31,7 +31,7 @@ from tec_xarray.report.figures import (
     worst_chunk,
 )
 from tec_xarray.report.formatting import decimal, html_of, text_of
-from tec_xarray.report.metrics import INDICES, Plan, Tally
+from tec_xarray.report.metrics import Plan, Tally
 from tec_xarray.report.stored_size import Stored, find_stored
 
 if TYPE_CHECKING:
@@ -229,9 +229,8 @@ def compare(
         scaling_of(stored.codec, stored.dtype, cube),
         scaling_of(stored.codec, stored.dtype, reference),
     )
-    known = {k: pair for k, pair in INDICES.items() if set(pair) <= set(names)}
-    places = tuple((names.index(a), names.index(b)) for a, b in known.values())
-    plan = Plan(places, (stored.chunks[2], stored.chunks[3]), ssim)
+    known = places_of_indices(cube)
+    plan = Plan(tuple(known.values()), (stored.chunks[2], stored.chunks[3]), ssim)
     tally = measure(cube, reference, scalings, dates=stored.chunks[0], plan=plan)
     return _report(cube, names, list(known), stored, tally)
 

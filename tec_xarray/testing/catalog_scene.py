@@ -15,11 +15,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from tec_numcodecs.sensors import SENTINEL_2_L2A
+from tec_numcodecs.sensors import get_sensor
 from tec_xarray import tutorial
 
 Json: TypeAlias = dict[str, Any]
 Pixels: TypeAlias = NDArray[np.integer[Any]]
+
+_L2A = get_sensor("sentinel-2-l2a")
 
 EPSG = 32632
 LEFT, TOP = 699_960.0, 5_300_040.0  # m; the corner of a tile of Sentinel-2's grid
@@ -132,7 +134,7 @@ def scene_bands(
     scene = tutorial.open_dataset() if scene is None else scene
     bands: dict[str, tuple[Pixels, float]] = {}
     added = OFFSET if taken.baseline >= "04.00" and not taken.harmonized else 0
-    for band, size in zip(SENTINEL_2_L2A.bands, SENTINEL_2_L2A.resolutions, strict=True):
+    for band, size in zip(_L2A.bands, _L2A.resolutions, strict=True):
         shrunk = _shrink(scene[band].values[taken.season], size // 10)
         bands[band] = shrunk + np.uint16(added), float(size)
     bands["SCL"] = _classes(bands, taken), 20.0
@@ -182,7 +184,7 @@ def _classes(bands: Mapping[str, tuple[Pixels, float]], taken: Acquisition) -> N
 
 
 def _label(name: str) -> str:
-    names = dict(zip(SENTINEL_2_L2A.bands, SENTINEL_2_L2A.common_names, strict=True))
+    names = dict(zip(_L2A.bands, _L2A.common_names, strict=True))
     return names.get(name, name.lower())
 
 

@@ -30,7 +30,7 @@ EXEMPT = (
     "tests/reference2/",
     "tests/project/test_spelling.py",
 )
-#: Names of tensors in files of weights, and of a function of the extension, whose C is exempt above.
+#: Names of tensors in files of weights, and of a function in C, which is exempt above.
 NAMES = re.compile(r"""["`.]dequantiser\b|exact_quantise""")
 
 BRITISH = re.compile(

@@ -74,7 +74,7 @@ def test_plots_refuse() -> None:
     original = cube()
     for data, decoded, settings, message in [
         (original, {}, {}, "at least one"),
-        (original.isel(band=[0]), {"a": original.isel(band=[0])}, {}, "B04, B03, B02"),
+        (original.isel(band=[0]), {"a": original.isel(band=[0])}, {}, "red, green, blue"),
         (original, {"a": original}, {"composite": "x-ray"}, "x-ray"),
         (original, {"a": original.isel(x=slice(5))}, {}, "shapes"),
     ]:
@@ -169,8 +169,8 @@ def test_compare_shows_both_composites_and_their_own_errors(
     titles = [axes.get_title() for axes in panels]
     assert titles[0::3] == ["original, true color", "original, false color"]
     a, b = (to_cube(one)["reflectance"] for one in (original, read))
-    for i, bands in enumerate(plots.COMPOSITES.values()):
-        expected = abs(b.sel(band=list(bands)).astype(float) - a.sel(band=list(bands)))[2]
+    for i, bands in enumerate([["B04", "B03", "B02"], ["B08", "B04", "B03"]]):
+        expected = abs(b.sel(band=bands).astype(float) - a.sel(band=bands))[2]
         shown = panels[3 * i + 2].images[0].get_array()
         np.testing.assert_allclose(shown, expected.mean("band"))
     some = read.tec.plot.compare(original[["B02", "B03", "B04"]].assign_attrs(original.attrs))
@@ -261,7 +261,7 @@ def test_more_refusals(
     sweep, report = measured
     for call, message in [
         (lambda: plot.rgb(("B04", "B03")), "2 bands"),
-        (lambda: plot.rgb(("B04", "B03", "B99")), "no band is called 'B99'"),
+        (lambda: plot.rgb(("B04", "B03", "B99")), "no B99 for"),
         (lambda: plot.rgb(date=4), "date = 4"),
         (lambda: plot.rgb(theme="pink"), "'pink'"),
         (lambda: plot.rgb(stretch="none"), "stretch = 'none'"),
