@@ -14,10 +14,10 @@ from oracle_writer import (
     random_setting,
     varint,
 )
-from tec_numcodecs.errors import CorruptChunk
+from tec_numcodecs.errors import CorruptChunk, InvalidInput
 from tec_numcodecs.reference2.coder import Weights
 from tec_numcodecs.reference2.layout import FACTORS, Layout, Setting
-from tec_numcodecs.reference2.section import Walker, read_section
+from tec_numcodecs.reference2.section import Walker, read_section, split
 from tec_numcodecs.reference2.spectrum import Rotation
 from tec_numcodecs.weights import local_store, safetensors_io
 
@@ -225,3 +225,47 @@ def test_checksums_are_compared():
     assert "date 0" in refusal(bytes(data), setting)
     read_section(bytes(data), setting, weights_of("fp"), dates=[1, 2])
     assert "checksum" in refusal(bytes(data), setting, checksum=1)
+
+
+# -- mini flextec, the first tokens
+
+
+def test_the_first_tokens_are_what_a_section_of_so_many_shows():
+    weights = weights_of("flextec")
+    layout = Layout((0, 0, 2), ((0, 0), (0, 0), (1, 2), (0, 0)))
+    rng = np.random.default_rng(3)
+    dn = replicated(rng, [layout], 21, 17)
+    setting = Setting((1, 3, 21, 17), L2A, (1, 4, 11), "flextec", 60)
+    whole = plain_section(dn, setting, weights, layouts=[layout])
+    errors = []
+    for count in (1, 4, 6, 8, 12, 16):
+        found = read_section(whole.section, setting, weights, tokens=count)
+        part = plain_section(dn, setting._replace(quality=count), weights, layouts=[layout])
+        np.testing.assert_array_equal(found, part.dn)
+        assert len(part.section) < len(whole.section) or count == 16
+        if count % 4 == 0:
+            errors.append(float(((found - dn) ** 2).mean()))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < errors[0] / 20
+
+
+def test_tokens_are_asked_of_mini_flextec_only():
+    setting, dn = small()
+    data = plain_section(dn, setting, weights_of("fp")).section
+    with pytest.raises(InvalidInput, match="tokens"):
+        read_section(data, setting, weights_of("fp"), tokens=3)
+    for keywords in ({"dates": [3]}, {"level": 6}, {"tokens": 17}):
+        with pytest.raises(InvalidInput):
+            read_section(data, setting, weights_of("fp"), **keywords)
+
+
+def test_tokens_that_are_cut_off_or_followed_by_bytes_are_refused():
+    setting = Setting((1, 2, 9, 7), L2A, (1, 4), "flextec", 64, 5)
+    dn = np.random.default_rng(0).integers(0, 3000, setting.shape)
+    data = plain_section(dn, setting, weights_of("flextec")).section
+    length = varint(len(split(data, setting).streams[0]))
+    longer = varint(len(split(data, setting).streams[0]) + 1)
+    changed = data[:1] + longer + data[1 + len(length) :] + b"\0"
+    assert "behind the last token" in refusal(changed, setting)
+    for other in (4, 6):
+        assert refusal(data, setting._replace(quality=other))
