@@ -23,9 +23,10 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 TORCH ?= torch==2.13.0
 # Options for pytest: make test ARGS="-k sensors -x"
 ARGS ?=
-# Processes that share the tests, a file at a time, and notebooks that are executed at a time.
+# Processes that share the tests, a file at a time (tests/conftest.py puts the long ones first), and
+# notebooks that are executed at a time.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
-SHARED := -n $(JOBS) --maxprocesses 8 --dist loadfile
+SHARED := -n $(JOBS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 VENV := .venv
 TRAIN := .venv-train

@@ -25,6 +25,23 @@ hypothesis.settings.register_profile("fast", deadline=None, max_examples=40, pri
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=400, print_blob=True)
 hypothesis.settings.load_profile("fast")
 
+#: Files that take long, the longest first: processes that share the tests, a file at a time (see
+#: Makefile), end together only if no long file begins last.
+_LONG = (
+    "test_demo.py", "test_writers.py", "test_mini_context.py", "test_reference_context.py",
+    "test_training.py", "test_second_loss.py", "test_archive.py", "test_cli.py", "test_stores.py",
+    "test_exact_synthesis.py", "test_terracodec_portable.py", "test_reference.py",
+    "test_xarray_io.py", "test_rate_control.py", "test_golden_published.py", "test_chunk.py",
+    "test_arguments.py", "test_docs.py", "test_published.py", "test_terracodec_weights.py",
+    "test_geo.py", "test_storm.py", "test_kill_storm.py", "test_stac.py", "test_stac_trust.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that take long first; the rest stays as it is."""
+    place = {name: i for i, name in enumerate(_LONG)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
 
 @pytest.fixture(autouse=True)
 def _options_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
