@@ -7,6 +7,7 @@ their errors are NaN in the journal, and null in what `tec_xarray.info` says.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.core.sync import sync
 from zarr.errors import ZarrUserWarning
 
 from tec_numcodecs.chunk import decoding
@@ -26,10 +28,12 @@ from tec_xarray.execution.block import Job
 from tec_xarray.execution.scheduler import How, Work, run
 from tec_xarray.store import embedded_weights
 from tec_xarray.store.codec_metadata import AnyArray, configuration
-from tec_xarray.store.journal import ERRORS, Done, Journal
-from tec_xarray.store.location import StoreLocation
+from tec_xarray.store.journal import ERRORS, JOURNAL, Done, Journal
+from tec_xarray.store.location import DAMAGED, StoreLocation, member
 from tec_xarray.store.objects import block_key, block_shape, digest, read_object
 from tec_xarray.store.shard_index import chunks_of
+
+METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 
 
 def without_journal(place: StoreLocation, mode: str = "r") -> Archive:
@@ -41,9 +45,7 @@ def without_journal(place: StoreLocation, mode: str = "r") -> Archive:
         There is none, more than one, or nothing can be seen.
     """
     group = place.open(mode=mode)
-    with warnings.catch_warnings():  # a lease lies where the journal will be
-        warnings.filterwarnings("ignore", "Object at tec_journal", ZarrUserWarning)
-        arrays = list(group.arrays())
+    arrays = _arrays(group)
     if not arrays:  # it may be a store that cannot be listed
         arrays = list(consolidated(place).arrays())
     if not arrays:
@@ -70,6 +72,28 @@ def without_journal(place: StoreLocation, mode: str = "r") -> Archive:
         "dimensions": dims_of(array),
     }
     return Archive(place, name, array, configuration(array), notes)
+
+
+def _arrays(group: zarr.Group) -> list[tuple[str, AnyArray]]:
+    """List the arrays of a group, but those whose metadata are damaged."""
+    try:
+        with warnings.catch_warnings():  # a lease lies where the journal will be
+            warnings.filterwarnings("ignore", "Object at tec_journal", ZarrUserWarning)
+            return list(group.arrays())
+    except (*DAMAGED, OSError):
+        found = []
+        for name in sorted(sync(children(group.store_path)) - {JOURNAL}):
+            with contextlib.suppress(InvalidInput):
+                array = member(group, name)
+                if isinstance(array, zarr.Array):
+                    found.append((name, array))
+        return found
+
+
+async def children(path: Any) -> set[str]:
+    """Name what is in a group, by the keys of the store."""
+    found = {name.strip("/") async for name in path.store.list_dir(path.path)}
+    return {name for name in found if name and name not in METADATA}
 
 
 def consolidated(place: StoreLocation) -> zarr.Group:

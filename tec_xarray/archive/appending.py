@@ -29,7 +29,7 @@ from tec_xarray.store.codec_metadata import AnyArray
 from tec_xarray.store.journal import Journal, has_journal
 from tec_xarray.store.lease import WAIT, Lease, wait_for_writer, writing
 from tec_xarray.store.location import StoreLocation, is_transaction
-from tec_xarray.store.objects import block_shape
+from tec_xarray.store.objects import block_shape, variant
 from tec_xarray.store.overlap import check_apart
 
 
@@ -243,7 +243,7 @@ def _commit(
     """Make new dates visible, the coordinates first and the cube last. Can be repeated."""
     for name, array, axis in _grow(archive, marked, values, stop):
         if name in values:
-            array[(slice(None),) * axis + (slice(first, stop),)] = values[name]
+            variant(array)[(slice(None),) * axis + (slice(first, stop),)] = values[name]
 
 
 def _grow(

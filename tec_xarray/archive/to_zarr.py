@@ -40,7 +40,8 @@ def write(marked: xr.Dataset, target: WriteTarget, **options: Any) -> None:
             consolidated=target.consolidated,
             storage_options=there.storage_options,
             # Not "w-": the lease of the writer is there already.
-            **{"mode": "a", **options},
+            # An object that is not there is one that was lost, not one of zeros.
+            **{"mode": "a", "write_empty_chunks": True, **options},
         )
 
 

@@ -2,55 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
-from numpy.typing import NDArray
+from zarr.core.sync import sync
 
 from tec_numcodecs.arguments import known
-from tec_numcodecs.chunk import decoding
-from tec_numcodecs.errors import InvalidInput, TecError
-from tec_numcodecs.options import reading_as_stored
-from tec_xarray.archive.adopting import consolidated, dims_of, without_journal
+from tec_numcodecs.errors import InvalidInput, WeightsError
+from tec_numcodecs.redaction import for_message
+from tec_xarray.archive.adopting import children, without_journal
+from tec_xarray.archive.checking import (
+    BROKEN,
+    GONE,
+    NOT_SEEN,
+    Checked,
+    beside,
+    check_block,
+    unlike,
+)
 from tec_xarray.archive.handle import Archive
 from tec_xarray.archive.marking import mark_like
-from tec_xarray.archive.template import stored_values
 from tec_xarray.archive.writing import work_of
 from tec_xarray.cube.layout import cube_of
-from tec_xarray.encoding.exact_values import equal
-from tec_xarray.execution.block import Job, measure
 from tec_xarray.execution.progress import Meter
 from tec_xarray.execution.scheduler import How, Work, run
 from tec_xarray.store import embedded_weights
-from tec_xarray.store.codec_metadata import AnyArray
-from tec_xarray.store.journal import JOURNAL, Done, Result, has_journal
-from tec_xarray.store.location import DAMAGED, StoreLocation, member
-from tec_xarray.store.objects import (
-    Index,
-    block_key,
-    block_shape,
-    chunk_bytes,
-    digest,
-    read_object,
-    scratch,
-)
-from tec_xarray.store.shard_index import chunks_of
+from tec_xarray.store.journal import JOURNAL, Done, has_journal
+from tec_xarray.store.location import StoreLocation
+from tec_xarray.store.objects import Index, block_shape
 
+#: What can be said of a variable, the worst first.
+STATES = ("damaged", "gone", "could not look", "ok")
 
-@dataclass(frozen=True)
-class Checked(Result):
-    """What was found in one block."""
-
-    index: Index
-    bytes: int
-    raw_bytes: int
-    missing: bool
-    problems: tuple[str, ...]
+Problem = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -72,6 +60,14 @@ class Verification:
         Blocks that were never finished.
     problems : tuple of (str, str)
         Where something is wrong (a block, a variable), and what.
+    variables : dict of str
+        For each variable, the cube among them, "ok", "damaged", "gone" (something that was written
+        is not there, or was never written) or "could not look" (the store did not answer, or what
+        it takes to read is not at hand); and for the journal and for copies of weights, where
+        there are some.
+    absent : int
+        Blocks without an object, where no journal says whether there should be one: all of their
+        samples were missing, or they are lost.
     """
 
     store: str
@@ -80,7 +76,9 @@ class Verification:
     journal: bool
     compared: bool
     missing: tuple[Index, ...]
-    problems: tuple[tuple[str, str], ...]
+    problems: tuple[Problem, ...]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    absent: int = 0
 
     @property
     def ok(self) -> bool:
@@ -101,7 +99,16 @@ class Verification:
         lines = [f"{self.store}: {self.blocks} blocks, {self.bytes:,} bytes; {', '.join(checks)}"]
         lines += [f"  not written: block {index}" for index in self.missing]
         lines += [f"  {where}: {what}" for where, what in self.problems]
-        return "\n".join([*lines, "all is well" if self.ok else "NOT as it was written"])
+        if self.absent:
+            lines.append(
+                f"  {self.absent} blocks without an object: they hold no data, or they are lost; "
+                "without a journal nobody can tell"
+            )
+        if self.ok:
+            return "\n".join([*lines, "all is well"])
+        unseen = {self.variables.get(name) for name in self.variables} <= {"ok", "could not look"}
+        seen = "NOT as it was written"
+        return "\n".join([*lines, "could NOT look at everything" if unseen else seen])
 
 
 def verify(
@@ -144,21 +151,19 @@ def verify(
     if original is None:
         known(settings, (), "verify without an original")
     place = StoreLocation.of(store, group, storage_options)
-    journal = has_journal(place)
-    archive = Archive.open(place) if journal else without_journal(place)
-    marked = None if original is None else mark_like(original, archive, settings)
-    dates = archive.array.shape[0]
-    jobs = list(archive.jobs(dates, 0, lossless_tail=False, tail=None))
+    archive, problems = _open(place)
+    if archive is None:
+        return _nothing(place, problems)
+    marked = None
+    if original is not None:
+        marked, complaints = _marked(original, archive, settings)
+        problems += complaints
+    jobs = list(archive.jobs(archive.array.shape[0], 0, lossless_tail=False, tail=None))
     if marked is None:
         work = Work(jobs, block_shape(archive.array), None, {}, check_block)
     else:
-        if cube_of(marked).shape[0] != dates:
-            raise InvalidInput(
-                f"an original of {cube_of(marked).shape[0]} dates", allowed=f"{dates}, as stored"
-            )
         work = work_of(archive, marked, jobs, check_block)
     found: list[Checked] = []
-    problems = list(_notes(archive))
     with Meter("verify", len(jobs), progress) as meter:
 
         def tell(result: Checked) -> None:
@@ -168,193 +173,166 @@ def verify(
 
         run(work, how, tell)
     found.sort(key=lambda result: result.index)
-    problems += [(f"block {r.index}", text) for r in found for text in r.problems]
-    problems += _beside(place, archive)
-    problems += [] if marked is None else _unlike(archive, marked)
-    problems += embedded_weights.damaged(place)
+    journal = bool(archive.notes.get(_FROM_JOURNAL))
+    problems += _of_blocks(found, archive, journal)
+    names, others = beside(place, archive)
+    problems += others
+    problems += [] if marked is None else unlike(archive, marked)
+    problems += _weights(place)
+    missing = tuple(r.index for r in found if r.missing)
+    absent = 0 if journal else sum(r.absent for r in found)
     return Verification(
         store=place.label,
         blocks=len(jobs),
         bytes=sum(r.bytes for r in found),
         journal=journal,
-        compared=original is not None,
-        missing=tuple(r.index for r in found if r.missing),
+        compared=marked is not None,
+        missing=missing,
         problems=tuple(problems),
+        variables=_states(archive.variable, names, problems, lacking=bool(missing)),
+        absent=0 if absent == len(jobs) else absent,
     )
 
 
-def check_block(
-    job: Job, values: NDArray[Any] | None, beside: Mapping[str, NDArray[Any]]
-) -> Checked:
-    """Check one block; with its original values, its errors, too. Runs on a worker."""
-    with reading_as_stored(chunk_bytes(job.handles("r").array(job.variable))):
-        return _check_block(job, values, beside)
+_FROM_JOURNAL = "from_journal"
 
 
-def _check_block(
-    job: Job, values: NDArray[Any] | None, beside: Mapping[str, NDArray[Any]]
-) -> Checked:
-    opened = job.handles("r")
-    array = opened.array(job.variable)
-    known = opened.journal.find(job.index) if opened.journal is not None else None
-    if known is None and opened.journal is not None:
-        return Checked(job.index, 0, 0, True, ())
-    data = read_object(array, block_key(array, job.index))
-    problems = list(_bytes_of(array, data, known))
-    raw = 0
-    if not problems:
-        try:
-            raw = _decode(array, job, data)
-            if values is not None:
-                problems += _compare(measure(array, job, np.asarray(values), data), known)
-        except (TecError, ValueError, RuntimeError) as error:
-            problems.append(f"cannot be decoded: {error}")
-    for name, part in beside.items():
-        problems += _equal(job, name, np.asarray(part))
-    return Checked(job.index, len(data or b""), raw, False, tuple(problems))
+def _open(place: StoreLocation) -> tuple[Archive | None, list[Problem]]:
+    """Open an archive as far as it can be; what cannot is a problem of it.
 
-
-def _bytes_of(array: zarr.Array[Any], data: bytes | None, known: Done | None) -> Iterator[str]:
-    """Check an object without decoding it: against the journal, then each chunk's checksum."""
-    if data is None:
-        if known is not None and known.stored_bytes:
-            yield f"gone: there is no object {block_key(array, known.index)}"
-        return
-    if known is not None and digest(data) != known.digest:
-        yield (
-            f"SHA-256 {digest(data).hex()[:16]}... of {len(data)} bytes; written were "
-            f"{known.digest.hex()[:16]}... of {known.stored_bytes}"
-        )
+    Raises
+    ------
+    InvalidInput
+        There is nothing of ours, damaged or not.
+    """
     try:
-        chunks = chunks_of(array, data)
-    except TecError as error:
-        yield str(error)
-        return
-    for position, item in enumerate(chunks):
-        if item is not None:
+        _check_group(place)
+    except OSError as error:
+        return None, [("store", f"{NOT_SEEN}{for_message(repr(error))}")]
+    problems: list[Problem] = []
+    try:
+        if has_journal(place):
+            archive = Archive.open(place)
+            return _with_notes(archive, journal=True), problems
+    except OSError as error:
+        problems.append((JOURNAL, f"{NOT_SEEN}{for_message(repr(error))}"))
+    except WeightsError as error:
+        return None, [("weights", f"{NOT_SEEN}{error}")]
+    except BROKEN as error:
+        problems.append((JOURNAL, f"damaged: {error}"))
+    try:
+        return _with_notes(without_journal(place), journal=False), problems
+    except OSError as error:
+        problems.append(("variables", f"{NOT_SEEN}{for_message(repr(error))}"))
+    except WeightsError as error:
+        problems.append(("weights", f"{NOT_SEEN}{error}"))
+    except BROKEN as error:
+        if isinstance(error, InvalidInput) and not problems and not _is_damaged(place):
+            raise
+        problems.append(("variables", f"damaged: {error}"))
+    return None, problems
+
+
+def _with_notes(archive: Archive, *, journal: bool) -> Archive:
+    notes = {**archive.notes, _FROM_JOURNAL: journal}
+    return Archive(archive.place, archive.variable, archive.array, archive.codec, notes)
+
+
+def _check_group(place: StoreLocation) -> None:
+    """Refuse what is no group; metadata that cannot be read are those of one that is damaged."""
+    try:
+        place.open()
+    except InvalidInput:
+        if not _is_damaged(place):
+            raise
+
+
+def _is_damaged(place: StoreLocation) -> bool:
+    """Tell whether there are metadata, of the group or of what is in it, that are no JSON."""
+    root = place.store_path()
+    names = [""]
+    if root.store.supports_listing:
+        names += sorted(sync(children(root / place.path())))
+    for name in names:
+        for file in ("zarr.json", ".zgroup", ".zarray"):
+            data = sync((root / place.path(name, file)).get())
             try:
-                decoding.inspect(item)
-            except TecError as error:
-                yield f"chunk {position}: {error}"
+                if data is not None and not isinstance(json.loads(data.to_bytes()), dict):
+                    return True
+            except ValueError:
+                return True
+    return False
 
 
-def _decode(array: zarr.Array[Any], job: Job, data: bytes | None) -> int:
-    """Decode a block, a row of chunks at a time; return its size in memory."""
-    t, c, y, x = job.region(block_shape(array))
-    whole = scratch(array, {} if data is None else {job.index: data})
-    size = 0
-    for top in range(y.start, y.stop, array.chunks[2]):
-        rows = slice(top, min(top + array.chunks[2], y.stop))
-        size += np.asarray(whole[t, c, rows, x]).nbytes
-    return size
+def _nothing(place: StoreLocation, problems: list[Problem]) -> Verification:
+    """Return what can be said of an archive that cannot be opened."""
+    states = _states("", [], problems, lacking=False)
+    return Verification(place.label, 0, 0, False, False, (), tuple(problems), states)
 
 
-def _compare(found: NDArray[np.float64], known: Done | None) -> Iterator[str]:
-    """Check that errors are those that were recorded."""
-    if known is None:
-        return
-    for band, (now, then) in enumerate(zip(found, known.errors, strict=True)):
-        if np.isnan(then).any():  # the journal was made later: nobody knows
-            continue
-        if not np.allclose(now, then, rtol=1e-6, atol=1e-9):
-            yield (
-                f"band {band}: errors (samples, squares, largest) are now {now.tolist()}, recorded "
-                f"were {then.tolist()}: another original?"
-            )
-
-
-def _equal(job: Job, name: str, part: NDArray[Any]) -> Iterator[str]:
-    opened = job.handles("r")
-    array = opened.array(name)
-    _, _, y, x = job.region(block_shape(opened.array(job.variable)))
-    region = (y, x) if part.ndim == 2 else (slice(job.dates[1], job.dates[2]), y, x)
+def _marked(
+    original: xr.Dataset | xr.DataArray, archive: Archive, settings: Mapping[str, Any]
+) -> tuple[xr.Dataset | None, list[Problem]]:
+    """Mark the original as the archive was; None if what is stored is too damaged to compare."""
     try:
-        stored = np.asarray(array[region])
-    except (ValueError, RuntimeError) as error:
-        yield f"{name}: {error}"
-        return
-    if not np.array_equal(stored, part, equal_nan=part.dtype.kind == "f"):
-        yield f"{name} differs from the original"
+        stored = archive.stored()
+        for name in stored.coords:
+            _ = stored[name].values
+    except OSError as error:
+        return None, [("original", f"{NOT_SEEN}{for_message(repr(error))}")]
+    except BROKEN as error:
+        return None, [("original", f"{NOT_SEEN}it cannot be compared: {error}")]
+    marked = mark_like(original, archive, settings)
+    dates, wanted = cube_of(marked).shape[0], archive.array.shape[0]
+    if dates != wanted:
+        raise InvalidInput(f"an original of {dates} dates", allowed=f"{wanted}, as stored")
+    return marked, []
+
+
+def _of_blocks(found: list[Checked], archive: Archive, journal: bool) -> Iterator[Problem]:
+    """Say what is wrong with blocks, with their entries, and with what stands beside them."""
+    for result in found:
+        yield from ((f"block {result.index}", text) for text in result.problems)
+        if result.journal:
+            yield JOURNAL, f"damaged: the entry of block {result.index}: {result.journal}"
+        yield from result.beside
+    if not journal and found and all(result.absent for result in found):
+        text = "no block has an object: a template that was never filled, or nothing but no data"
+        yield archive.variable, f"{GONE}{text}"
+    yield from _notes(archive)
+
+
+def _weights(place: StoreLocation) -> list[Problem]:
+    """Check copies of weights."""
+    try:
+        return embedded_weights.damaged(place)
+    except OSError as error:
+        return [(embedded_weights.EMBEDDED, f"{NOT_SEEN}{for_message(repr(error))}")]
+    except BROKEN as error:
+        return [(embedded_weights.EMBEDDED, f"damaged: {error}")]
+
+
+def _states(
+    cube: str, names: Iterable[str], problems: Iterable[Problem], *, lacking: bool
+) -> dict[str, str]:
+    """Put what was found into a word for each variable."""
+    worst = dict.fromkeys([*([cube] if cube else []), *names], "ok")
+    if lacking:
+        worst[cube] = "gone"
+    for where, text in problems:
+        name = cube if where.startswith(("block ", "append")) else where.partition("/")[0]
+        state = next((s for s in STATES[1:3] if text.startswith(s)), STATES[0])
+        worst[name] = min(state, worst.get(name, "ok"), key=STATES.index)
+    return worst
 
 
 def _notes(archive: Archive) -> Iterator[tuple[str, str]]:
     pending = archive.pending
     if pending:
-        dates = pending["dates"]
+        found: Any = pending
+        dates = found.get("dates") if isinstance(found, Mapping) else None
+        if not isinstance(dates, list) or not dates:
+            yield JOURNAL, f"damaged: a note on an append that cannot be read: {pending!r:.60}"
+            return
         text = f"was interrupted: {len(dates)} dates from {dates[0]}; the same again finishes it"
         yield "append", text
-
-
-def _beside(place: StoreLocation, archive: Archive) -> list[tuple[str, str]]:
-    """Read every other variable, whose compressor checks what it reads, and compare shapes."""
-    problems = []
-    names, complete = _names(place, archive)
-    if not complete:
-        text = "could not look: the store lists nothing, and no consolidated metadata name it all"
-        problems.append(("variables", text))
-    sizes = _sizes(archive.array)
-    for name in names:
-        try:
-            array = member(place.open(), name)
-            if array is None:
-                problems.append((name, "gone: there are no metadata of it"))
-            elif isinstance(array, zarr.Array):
-                problems += [(name, text) for text in _read_all(array, sizes)]
-        except OSError as error:
-            problems.append((name, f"could not look: {error}"))
-        except (*DAMAGED, RuntimeError, TecError) as error:
-            problems.append((name, f"damaged: it cannot be read: {error}"))
-    return problems
-
-
-def _names(place: StoreLocation, archive: Archive) -> tuple[list[str], bool]:
-    """Name what is beside the cube; False if nothing says whether that is all.
-
-    A static web server lists nothing, and says so by an empty list: the cube must be in it.
-    """
-    noted = {str(name) for name in archive.notes.get("beside", [])}
-    listed: set[str] = set()
-    with contextlib.suppress(*DAMAGED, OSError, NotImplementedError):
-        listed = set(place.open().array_keys())
-    with contextlib.suppress(*DAMAGED, OSError):
-        known = consolidated(place).metadata.consolidated_metadata
-        if known is not None:
-            noted |= {key for key in known.metadata if "/" not in key and key != JOURNAL}
-    complete = archive.variable in noted | listed
-    return sorted((noted | listed) - {archive.variable}), complete
-
-
-def _sizes(array: AnyArray) -> dict[str, int]:
-    """Return the size of each dimension of the cube."""
-    return dict(zip(dims_of(array), array.shape, strict=False))
-
-
-def _read_all(array: AnyArray, sizes: Mapping[str, int]) -> Iterator[str]:
-    """Read an array chunk by chunk; nothing is kept."""
-    for dim, size in zip(dims_of(array), array.shape, strict=False):
-        if sizes.get(dim, size) != size:
-            yield f"damaged: {size} values along {dim}, where the cube has {sizes[dim]}"
-    steps = array.chunks
-    for start in np.ndindex(*(-(-n // s) for n, s in zip(array.shape, steps, strict=True))):
-        _ = array[tuple(slice(i * s, (i + 1) * s) for i, s in zip(start, steps, strict=True))]
-
-
-def _unlike(archive: Archive, marked: xr.Dataset) -> Iterator[tuple[str, str]]:
-    """Compare what is not compared block by block: coordinates, and whatever else is there."""
-    group, places = archive.place.open(), cube_of(marked).dims[2:]
-    for key, variable in marked.variables.items():
-        name = str(key)
-        if name == archive.variable or name in archive.notes["beside"]:
-            continue
-        if name in places or {"crs_wkt", "spatial_ref"} & set(variable.attrs):
-            continue  # compared by meaning, with a tolerance: see check_place
-        try:
-            array = member(group, name)
-            if not isinstance(array, zarr.Array):
-                yield name, "gone: the original has it, the archive has not"
-            elif not equal(stored_values(variable, name, array), array[...]):
-                yield name, "differs from the original"
-        except OSError as error:
-            yield name, f"could not look: {error}"
-        except (*DAMAGED, RuntimeError, TecError) as error:
-            yield name, f"cannot be compared: {error}"

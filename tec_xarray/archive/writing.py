@@ -25,7 +25,7 @@ from tec_xarray.execution.progress import Meter
 from tec_xarray.execution.scheduler import How, Work, run
 from tec_xarray.store import embedded_weights
 from tec_xarray.store.codec_metadata import configuration
-from tec_xarray.store.journal import Done, Journal, Result
+from tec_xarray.store.journal import WHOLE, Done, Journal, Result
 from tec_xarray.store.lease import Lease, writing
 from tec_xarray.store.location import WriteTarget
 from tec_xarray.store.objects import block_shape
@@ -87,6 +87,7 @@ def _write(
         "beside": template.beside(marked),
         "appendable": appendable,
         "dimensions": [str(dim) for dim in cube.dims],
+        WHOLE: True,
         **({"embed_weights": True} if embed_weights else {}),
     }
     journal = Journal.create(place, (grid[0], grid[1], grid[2]), cube.shape[1], notes)

@@ -249,7 +249,7 @@ def _write_beside(job: Job, name: str, values: NDArray[Any], block: tuple[int, .
     array = job.handles().array(name)
     _, _, y, x = job.region(block)
     if array.ndim == 2:
-        array[y, x] = values
+        variant(array)[y, x] = values
         return
     grown = variant(array, (job.shape[0], *array.shape[1:]))
     grown[job.dates[1] : job.dates[2], y, x] = values

@@ -30,6 +30,8 @@ STATE = ("dates", "lossless", "stored_bytes", "raw_bytes", "microseconds")
 ERRORS = ("samples", "square", "peak")  # for each band: valid, sum of squares in DN, largest in DN
 ARRAYS = frozenset({"state", "digest", "errors"})
 _NOTES = {"variable": str, "beside": list, "appendable": bool, "dimensions": list}
+#: The note that every chunk of every variable beside the cube has an object, all zeros or not.
+WHOLE = "every_chunk_stored"
 _GRID = ("time_block", "y_block", "x_block")
 
 

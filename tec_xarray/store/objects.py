@@ -34,10 +34,20 @@ def chunk_bytes(array: AnyArray) -> int:
     return int(t * c * max(y * x * array.dtype.itemsize, 4096))
 
 
-def variant(array: AnyArray, shape: tuple[int, ...]) -> AnyArray:
-    """Return an array over the same objects whose metadata say another shape; in memory only."""
-    metadata: Any = array.metadata.to_dict() | {"shape": shape}
-    return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=array.store_path))
+def variant(array: AnyArray, shape: tuple[int, ...] | None = None) -> AnyArray:
+    """Return an array over the same objects whose metadata say another shape; in memory only.
+
+    What is written through it gets an object even where it equals the fill value: an object that is
+    not there is one that was lost.
+    """
+    metadata: Any = array.metadata.to_dict()
+    if shape is not None:
+        metadata |= {"shape": shape}
+    config: Any = {"write_empty_chunks": True}
+    made: AnyArray = zarr.Array(
+        zarr.AsyncArray(metadata=metadata, store_path=array.store_path, config=config)
+    )
+    return made
 
 
 def scratch(

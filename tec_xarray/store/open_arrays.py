@@ -17,7 +17,7 @@ from tec_numcodecs.errors import InvalidInput
 from tec_xarray.store.codec_metadata import AnyArray, writable
 from tec_xarray.store.journal import JOURNAL, Journal
 from tec_xarray.store.lease import holds
-from tec_xarray.store.location import StoreLocation
+from tec_xarray.store.location import StoreLocation, member
 
 _MOST = 2  # runs that a process remembers
 
@@ -49,8 +49,7 @@ class Handles:
     def __init__(self, place: StoreLocation, mode: Any) -> None:
         self._place, self._group, self._mode = place, place.open(mode=mode), mode
         self._arrays: dict[str, AnyArray] = {}
-        found = self._group.get(JOURNAL)
-        self.journal = Journal(place, group=found) if found is not None else None
+        self.journal = self._journal()
 
     @classmethod
     def of(cls, place: StoreLocation, run: str, mode: Any) -> Handles:
@@ -64,6 +63,16 @@ class Handles:
                     while len(_known) > _MOST:
                         _known.popitem(last=False)
             return found
+
+    def _journal(self) -> Journal | None:
+        """Open the journal; who only reads goes on without one that cannot be read."""
+        try:
+            found = member(self._group, JOURNAL)
+            return Journal(self._place, group=found) if found is not None else None
+        except (InvalidInput, OSError):
+            if self._mode != "r":
+                raise
+            return None
 
     def check_lease(self, token: str) -> None:
         """Refuse to write for a writer that has lost its lease, if it has one at all."""

@@ -427,7 +427,8 @@ def test_verify_knows_the_original(archive: MemoryStore) -> None:
     other["SCL"][6, 0, 95] += np.uint8(1)
     found = tec_xarray.verify(archive, other)
     where = [w for w, _ in found.problems]
-    assert where == ["block (0, 1, 0)", "block (1, 0, 1)"]
+    assert where == ["block (0, 1, 0)", "SCL"]
+    assert "SCL: differs from the original in block (1, 0, 1)" in str(found)
     assert "another original" in str(found)
     with pytest.raises(InvalidInput, match="6 dates"):
         tec_xarray.verify(archive, whole.isel(time=slice(0, 6)))
