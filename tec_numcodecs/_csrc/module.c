@@ -5,6 +5,7 @@
  * PyInit__native, if the core has to be made ready).
  */
 #include "context_py.h"
+#include "core/core_py.h"
 #include "core/spectrum_py.h"
 #include "exact_py.h"
 #include "rans.h"
@@ -13,6 +14,7 @@
 
 static PyMethodDef methods[] = {
     TEC_CONTEXT_METHODS,
+    TEC_CORE_METHODS,
     TEC_EXACT_METHODS,
     TEC_RANS_METHODS,
     TEC_SPECTRUM_METHODS,

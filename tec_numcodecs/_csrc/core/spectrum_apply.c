@@ -7,6 +7,7 @@ enum { BLOCK = 256, STRIDE = BLOCK + 8, TERMS = TEC_BANDS - 1 };
 
 static const double ROUND = 6755399441055744.0; /* 1.5 * 2^52: rounds to integers, ties to even */
 static const double WIDEST = 2147483647.0, BAND_LIMIT = 2097152.0;
+static const double MOVED_LIMIT = 67108864.0; /* of what a step has changed: 2^26 */
 
 /* target += rint(w[0] x[0] + w[1] x[1] + ...). The number of terms is a constant where this is
  * inlined, so that the sum stays in a register. It is exact: every term is a multiple of 2^-14. */
@@ -16,7 +17,9 @@ static inline void add_terms(double *restrict target, const double *w, const dou
     for (size_t p = 0; p < count; p++) {
         double sum = w[0] * x[p];
         for (size_t j = 1; j < terms; j++) sum += w[j] * x[j * STRIDE + p];
-        target[p] += (sum + ROUND) - ROUND;
+        const double moved = target[p] + ((sum + ROUND) - ROUND);
+        const double below = moved < MOVED_LIMIT ? moved : MOVED_LIMIT;
+        target[p] = below > -MOVED_LIMIT ? below : -MOVED_LIMIT;
     }
 }
 
