@@ -65,7 +65,7 @@ class Core:
             for key, value in arrays.items()
             if value.dtype.name in _TYPES
         ]
-        self._model = _checked(self._native.core_model(_KINDS[name], self._tensors))
+        self.model = _checked(self._native.core_model(_KINDS[name], self._tensors))
         self._coders: dict[tuple[int, tuple[int, ...]], Coder] = {}
 
     def coder(self, sensor: Sensor, bands: Sequence[int]) -> Coder:
@@ -85,9 +85,7 @@ class Coder:
         waves = np.array([round(sensor.wavelengths[b]) for b in bands], np.int32)
         self._name = f"codebook.{sensor.name}"
         self._coder = _checked(
-            c.core_coder(
-                core._model, self._name, len(sensor.bands), bytes(bands), mean, waves
-            )
+            c.core_coder(core.model, self._name, len(sensor.bands), bytes(bands), mean, waves)
         )
 
     def decode(
