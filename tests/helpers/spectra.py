@@ -13,6 +13,7 @@ Int32Array = NDArray[np.int32]
 Rotation = tuple[int, int, int, int]  # q, p, j, sign
 
 LIMIT = 1 << 21
+MOVED_LIMIT = 1 << 26  # of values between the steps
 
 
 def eigenvectors(covariance: Float64Array) -> Float64Array:
@@ -101,7 +102,8 @@ class Lifting:
         """Bands (n, P) to components (n, P)."""
         z = samples[self.bands].astype(np.float64)
         for which, i in self._steps():
-            z[i] += np.rint(self.factors[which, i] @ z / 2**14)
+            moved = z[i] + np.rint(self.factors[which, i] @ z / 2**14)
+            z[i] = moved.clip(-MOVED_LIMIT, MOVED_LIMIT)
         return z[self.order].astype(np.int32)
 
     def inverse(self, components: Int32Array) -> Int32Array:
@@ -109,7 +111,8 @@ class Lifting:
         z = np.zeros(components.shape)
         z[self.order] = components
         for which, i in reversed(self._steps()):
-            z[i] -= np.rint(self.factors[which, i] @ z / 2**14)
+            moved = z[i] - np.rint(self.factors[which, i] @ z / 2**14)
+            z[i] = moved.clip(-MOVED_LIMIT, MOVED_LIMIT)
         out = np.empty(components.shape, np.int32)
         out[self.bands] = z.clip(-LIMIT, LIMIT)
         return out
