@@ -140,8 +140,8 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 # wheel for Linux is a CUDA build: with a CPU build of torch it installs but does not import. Only
 # its pure Python half is used here, so .ci/torchvision_on_cpu.py, put into this environment only,
 # declares the two operators whose absence stops the import. Nothing is stubbed or left out.
-# Of TerraTorch only the registry's own files are tested, so none of the 135 packages is there that
-# importing all of it needs.
+# Of TerraTorch only the registry's own files are tested. They lie beside the environment's packages,
+# as none of the 135 is there that importing all of it needs.
 $(TRAIN)/.installed: $(INPUTS) .ci/torchvision_on_cpu.py
 	@test -n "$(PYTHON)" || { echo "tec needs Python 3.11 or newer on the PATH"; exit 1; }
 	$(PYTHON) -m venv $(TRAIN)
@@ -149,7 +149,7 @@ $(TRAIN)/.installed: $(INPUTS) .ci/torchvision_on_cpu.py
 	$(TRAIN)/bin/python $(PIP) install "$(TORCH)"
 	$(TRAIN)/bin/python $(PIP) install --group oracle --editable ".[train,test]"
 	$(TRAIN)/bin/python .ci/torchvision_on_cpu.py
-	$(TRAIN)/bin/python $(PIP) install --no-deps terratorch==1.2.13
+	$(TRAIN)/bin/python $(PIP) install --no-deps --target $(TRAIN)/terratorch terratorch==1.2.13
 	$(TRAIN)/bin/python -c "import compressai, terracodec"
 	@touch $@
 

@@ -93,7 +93,7 @@ def _image_bits(theirs: Any, ours: Any, x: torch.Tensor) -> tuple[float, float]:
     for part, passes in zip(parts, outputs, strict=True):
         for out, where in zip(passes, (even, ~even), strict=True):
             mean, scale = out.to(torch.float64).chunk(2, dim=1)
-            rows = layers.threshold_index(scale, ours.thresholds)
+            rows = layers.threshold_index(scale, ours.network.thresholds)
             bits += _cost(ours.gaussian, torch.round(part - mean)[..., where], rows[..., where])
     return likelihood, bits
 

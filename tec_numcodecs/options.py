@@ -42,10 +42,10 @@ class Options:
     Attributes
     ----------
     device : str
-        Where the transforms of published checkpoints run: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
-        Default ``"cpu"``, because a process that takes a GPU unasked is a bad neighbor. Their
-        entropy models, whose symbols must be the same everywhere, and the bundled models, which
-        are integers in C, run on the CPU.
+        Where published checkpoints run: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... Default
+        ``"cpu"``, because a process that takes a GPU unasked is a bad neighbor. Symbols are the
+        same everywhere. The bundled models, which are integers in C, run on the CPU.
+        ``"cpu-torch"`` is the CPU by way of the code for devices, for tests.
     threads : int
         CPU threads that one call of a published checkpoint may use; the bundled models use one.
         Default 1: chunks are many and independent, so one worker a core beats many threads on one

@@ -16,6 +16,7 @@ import terracodec_seeds as seeds
 from tec_numcodecs.models.base import Latents, Model, Rate
 from tec_numcodecs.models.terracodec import elic, flextec, fp, tt
 from tec_numcodecs.models.terracodec.exact import integer_gemm, layers
+from tec_numcodecs.options import set_options
 
 
 def _hostile() -> None:
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--carrier", default="auto")
     parser.add_argument("--hostile", action="store_true")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--published", action="store_true", help="TT of the published size alone")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -63,6 +65,7 @@ def main() -> None:
     if options.carrier != "int8" or integer_gemm.int8_is_exact():
         integer_gemm.set_carrier(options.carrier)
     sha = hashlib.sha256(_wide_layer())
+    set_options(device=options.device)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.hostile):
         for model, rate in models:
             _, geometry = seeds.scene((2, 12, 64, 64))

@@ -1,7 +1,6 @@
 """TerraTorch's registry of models without the 135 packages that importing TerraTorch needs.
 
-Either a stand-in that behaves like it, or its own files: `files` finds those of an installation
-that lacks the other packages (``pip install --no-deps terratorch``), too.
+Either a stand-in that behaves like it, or its own files.
 """
 
 from __future__ import annotations
@@ -17,6 +16,9 @@ from typing import Any
 
 class InvalidModelError(Exception):
     """What a name that is not there becomes."""
+
+    def __init__(self, message: object = None, model_name: str | None = None) -> None:
+        super().__init__(message or model_name)
 
 
 class Registry:
@@ -75,7 +77,13 @@ class MultiSourceRegistry:
 
 
 def files() -> Path | None:
-    """Return the folder of an installed TerraTorch, whether it can be imported or not."""
+    """Return the folder of TerraTorch, installed as a whole or beside this environment's packages.
+
+    The latter is ``pip install --no-deps --target ENVIRONMENT/terratorch terratorch``.
+    """
+    beside = Path(sys.prefix) / "terratorch" / "terratorch"
+    if beside.is_dir():
+        return beside
     spec = importlib.util.find_spec("terratorch")
     places = list(spec.submodule_search_locations or []) if spec is not None else []
     return Path(places[0]) if places else None

@@ -37,6 +37,10 @@ def test_this_processor_as_it_is(carrier: str) -> None:
     assert probe("--threads", "2", "--carrier", carrier) == reference()
 
 
+def test_the_code_of_devices_in_hostile_settings() -> None:
+    assert probe("--hostile", "--device", "cpu-torch") == reference()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", ["default", "avx2", "avx512"])
 @pytest.mark.parametrize("threads", ["1", "2"])
@@ -75,6 +79,8 @@ def published_reference() -> str:
         (("--threads", "2"), {}),
         (("--carrier", "int8"), {}),
         (("--carrier", "int16"), {}),
+        (("--device", "cpu-torch"), {}),
+        (("--device", "cpu-torch", "--carrier", "float64", "--threads", "2"), {}),
         (("--carrier", "int8", "--threads", "2"), {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}),
         ((), {"ONEDNN_MAX_CPU_ISA": "SSE41"}),
         (("--hostile", "--threads", "2"), {"ATEN_CPU_CAPABILITY": "avx2"}),

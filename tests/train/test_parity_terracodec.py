@@ -174,7 +174,7 @@ def test_elic(n: int, m: int) -> None:
     teacher = Teacher(list(symbols))
     geometry = Geometry((FRAMES, 12, SIZE, SIZE), get_sensor("sentinel-2-l2a"), tuple(range(12)))
     doubles = (y.to(torch.float64), z.to(torch.float64) - ours.median)
-    y_hat = ours._walk(teacher, geometry, doubles)
+    (y_hat,) = ours._walk(teacher, geometry, doubles)
     close(y_hat, coded["y_hat"], 2e-4)
     log_scales = torch.tensor([float(s.ln()) for s in tables.elic_scales()])
     for symbol, mean, scale, found, rows in zip(
@@ -248,7 +248,7 @@ def test_temporal_forward(
 
     rate = Rate(0, 16 if ours.repacked else 0)
     geometry = geometry_of(bands, FRAMES)
-    grid = tt.Grid.of(ours, geometry, 16)
+    grid = ours._grid(geometry, rate)
     symbols = grid.in_coding_order(torch.round(y.to(torch.float64)))
     assert symbols.std() > 0.5
     latents = Latents(geometry, rate, symbols)
@@ -260,11 +260,15 @@ def test_temporal_forward(
         stream = ours.entropy_encode([latents])[0]
     finally:
         ours.context.rows = rows  # type: ignore[method-assign]
-    for frame, (mean, scale) in enumerate(seen):
+    # Some windows of a frame at a time, frame by frame.
+    means, scales = (
+        torch.cat(parts).unflatten(0, (FRAMES, -1)) for parts in zip(*seen, strict=True)
+    )
+    for frame, (mean, scale) in enumerate(zip(means, scales, strict=True)):
         close(mean, heads.mean[frame], 1e-3)
         close(scale, heads.scale[frame], 1e-3)
 
-    result = ours._pass(latents)
+    result = ours._passes([latents])[0]
     corrected = result.latents.to(torch.float32) + layers.run_frames(
         ours.dequantizer, result.features
     )
@@ -289,11 +293,11 @@ def test_forecast_tokens(
     expected = theirs.decompress(payload)[0]
 
     geometry, rate = geometry_of(bands, 1), Rate(0, quality)
-    grid = tt.Grid.of(ours, geometry, quality)
+    grid = ours._grid(geometry, rate)
     y = torch.round(layers.run_float(ours.g_a, x).to(torch.float64))
     latents = Latents(geometry, rate, grid.in_coding_order(y))
     (decoded,) = ours.entropy_decode(ours.entropy_encode([latents]), [geometry], [rate])
-    result = ours._pass(decoded)
+    result = ours._passes([decoded])[0]
     corrected = result.latents.to(torch.float32) + layers.run_frames(
         ours.dequantizer, result.features
     )

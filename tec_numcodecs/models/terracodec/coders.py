@@ -1,7 +1,8 @@
 """Walking through a context model: the same steps whether symbols are found, replayed or read.
 
 A model visits its symbols in coding order and calls ``coder.code`` for every stage. What differs
-between the encoder and the decoder is the coder alone, so they cannot drift apart.
+between the encoder and the decoder is the coder alone, so they cannot drift apart. Networks may
+run on a device; the streams themselves lie in the processor's memory.
 """
 
 from __future__ import annotations
@@ -34,8 +35,6 @@ class Stage:
 class Coder(Protocol):
     """Supplies the symbols of one stage after the other."""
 
-    stages: list[Stage]
-
     def code(self, rows: Tensor, tables: rans.Tables, wanted: Tensor | None) -> Tensor:
         """Return the symbols of a stage.
 
@@ -51,13 +50,13 @@ class Coder(Protocol):
         Returns
         -------
         Tensor
-            float64 of the same shape, whole numbers.
+            float64 of the same shape, whole numbers, where the rows are.
         """
         ...
 
 
-class _Recorder:
-    """Keeps the stages that have passed."""
+class Source:
+    """The symbols of one stream, in memory of the processor. Keeps the stages that have passed."""
 
     def __init__(self) -> None:
         self.stages: list[Stage] = []
@@ -66,122 +65,100 @@ class _Recorder:
         """Return all symbols so far, int32 in coding order."""
         return np.concatenate([s.symbols for s in self.stages] or [np.zeros(0, np.int32)])
 
-    def _keep(self, symbols: IntArray, rows: Tensor, tables: rans.Tables) -> Tensor:
-        self.stages.append(Stage(symbols, as_rows(rows), tables))
-        return torch.from_numpy(symbols).to(torch.float64).reshape(rows.shape)
+    def take(self, rows: IntArray, tables: rans.Tables, wanted: IntArray | None) -> IntArray:
+        """Return the symbols of a stage.
 
+        Parameters
+        ----------
+        rows : int32 array (n,)
+        tables : rans.Tables
+        wanted : int32 array (n,), optional
+            What an encoder would like to code.
 
-class Quantizer(_Recorder):
-    """An encoder: rounds what is wanted."""
+        Returns
+        -------
+        int32 array (n,)
+        """
+        symbols = self._next(rows, tables, wanted)
+        self.stages.append(Stage(symbols, rows, tables))
+        return symbols
 
     def code(self, rows: Tensor, tables: rans.Tables, wanted: Tensor | None) -> Tensor:
-        """Round to the nearest whole numbers."""
+        """Do `Coder.code` for one stream."""
+        return Together([self]).code(rows, tables, wanted)
+
+    def _next(self, rows: IntArray, tables: rans.Tables, wanted: IntArray | None) -> IntArray:
+        raise NotImplementedError
+
+
+class Quantizer(Source):
+    """An encoder: takes what is wanted."""
+
+    def _next(self, rows: IntArray, tables: rans.Tables, wanted: IntArray | None) -> IntArray:  # noqa: ARG002
         if wanted is None:
             raise InvalidInput("nothing to quantize", fix="pass the latents")
-        symbols = to_symbols(wanted).to(torch.int32).reshape(-1).numpy()
-        return self._keep(symbols, rows, tables)
+        return wanted
 
 
-class Replay(_Recorder):
+class Replay(Source):
     """An encoder that knows its symbols already and needs their rows."""
 
     def __init__(self, symbols: IntArray) -> None:
         super().__init__()
         self._left = symbols
 
-    def code(self, rows: Tensor, tables: rans.Tables, wanted: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Take the next symbols."""
-        count = rows.numel()
+    def _next(self, rows: IntArray, tables: rans.Tables, wanted: IntArray | None) -> IntArray:  # noqa: ARG002
+        count = len(rows)
         if count > len(self._left):
             raise InvalidInput("fewer symbols than the geometry asks for")
         symbols, self._left = self._left[:count], self._left[count:]
-        return self._keep(symbols, rows, tables)
+        return symbols
 
 
-class Reader(_Recorder):
+class Reader(Source):
     """A decoder."""
 
     def __init__(self, payload: bytes) -> None:
         super().__init__()
         self._decoder = rans.Decoder(payload)
 
-    def code(self, rows: Tensor, tables: rans.Tables, wanted: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Decode the next symbols."""
-        symbols = self._decoder.pull(as_rows(rows), tables)
+    def _next(self, rows: IntArray, tables: rans.Tables, wanted: IntArray | None) -> IntArray:  # noqa: ARG002
+        symbols = self._decoder.pull(rows, tables)
         check_symbols(symbols)
-        return self._keep(symbols, rows, tables)
+        return symbols
 
     def finish(self) -> None:
         """Check that the stream ended where its symbols did."""
         self._decoder.finish()
 
 
-class TokenCoder(Protocol):
-    """Supplies the latents of one token after the other, given their rounded means."""
+class Together:
+    """Streams of one shape, whose networks run together: the first axis holds one after another.
 
-    stages: list[Stage]
+    Symbols, rows and what is wanted go between the device and the streams once a stage.
+    """
 
-    def code(
-        self, rows: Tensor, tables: rans.Tables, center: Tensor, known: Tensor | None
-    ) -> Tensor:
-        """Return latents.
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
 
-        Parameters
-        ----------
-        rows : Tensor
-            int64 (n,), table row of each difference from `center`.
-        tables : rans.Tables
-            The tables that the rows belong to.
-        center : Tensor
-            float64 (n,), rounded means.
-        known : Tensor, optional
-            float64 (n,), the latents, if this is an encoder.
-
-        Returns
-        -------
-        Tensor
-            float64 (n,), whole numbers.
-        """
-        ...
-
-
-class TokenRecorder(_Recorder):
-    """An encoder: notes the differences."""
-
-    def code(
-        self, rows: Tensor, tables: rans.Tables, center: Tensor, known: Tensor | None
-    ) -> Tensor:
-        """Note the differences of the known latents; return these."""
-        if known is None:
-            raise InvalidInput("no latents to encode")
-        self._keep((known - center).to(torch.int32).numpy(), rows, tables)
-        return known
-
-
-class TokenReader(_Recorder):
-    """A decoder."""
-
-    def __init__(self, payload: bytes) -> None:
-        super().__init__()
-        self._decoder = rans.Decoder(payload)
-
-    def code(
-        self,
-        rows: Tensor,
-        tables: rans.Tables,
-        center: Tensor,
-        known: Tensor | None,  # noqa: ARG002
-    ) -> Tensor:
-        """Decode the differences; return the latents."""
-        symbols = self._decoder.pull(as_rows(rows), tables)
-        check_symbols(symbols)
-        latents = self._keep(symbols, rows, tables) + center
-        check_symbols(latents.to(torch.int64).numpy())
-        return latents
-
-    def finish(self) -> None:
-        """Check that the stream ended where its symbols did."""
-        self._decoder.finish()
+    def code(self, rows: Tensor, tables: rans.Tables, wanted: Tensor | None) -> Tensor:
+        """Do `Coder.code`."""
+        whole = None if wanted is None else to_symbols(wanted)
+        count = len(self._sources)
+        if whole is None:
+            mine, asked = np.split(as_rows(rows), count), [None] * count
+        else:
+            both = torch.stack((rows.reshape(-1), whole.reshape(-1).to(rows.dtype)))
+            on_host = both.to(torch.int32).cpu().numpy()
+            mine, asked = (np.split(part, count) for part in on_host)  # type: ignore[assignment]
+        taken = [
+            source.take(row, tables, some)
+            for source, row, some in zip(self._sources, mine, asked, strict=True)
+        ]
+        if whole is not None:
+            return whole
+        symbols = torch.from_numpy(np.concatenate(taken)).to(rows.device)
+        return symbols.to(torch.float64).reshape(rows.shape)
 
 
 def encode(stages: Sequence[Stage]) -> bytes:
@@ -194,7 +171,7 @@ def encode(stages: Sequence[Stage]) -> bytes:
 
 def as_rows(rows: Tensor) -> IntArray:
     """Return table rows as the coder takes them: int32, one dimension."""
-    return np.ascontiguousarray(rows.reshape(-1).to(torch.int32).numpy())
+    return np.ascontiguousarray(rows.reshape(-1).to(torch.int32).cpu().numpy())
 
 
 def check_symbols(symbols: NDArray[np.integer[Any]]) -> None:

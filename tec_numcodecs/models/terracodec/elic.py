@@ -11,25 +11,29 @@ every channel group first the positions with even row + column, then the others,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tec_numcodecs.entropy import rans
 from tec_numcodecs.errors import WeightsError
 from tec_numcodecs.models.base import Cube, Geometry, Latents, Rate
 from tec_numcodecs.models.terracodec import checkpoint, coders, freezing, layers, tables
+from tec_numcodecs.models.terracodec.exact import backends
 from tec_numcodecs.models.terracodec.exact import layers as exact
-from tec_numcodecs.models.terracodec.exact_synthesis import Published
+from tec_numcodecs.models.terracodec.exact_synthesis import Published, alike
 from tec_numcodecs.models.terracodec.standardize import Standardizer
 
 STRIDE = 16
 PIXEL_MULTIPLE = 64  # the hyperprior halves the latent grid twice
 FRAMES_TOGETHER = 4
 GROUPS = 5
+
+AnyCoder = TypeVar("AnyCoder", bound=coders.Source)
 
 _Y = "latent_codec.y"
 _HYPER = "latent_codec.hyper"
@@ -185,6 +189,76 @@ class Group:
         return mean, scale
 
 
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Everything between two symbols, in exact arithmetic."""
+
+    h_s: tuple[exact.ConvTranspose, exact.ConvTranspose, exact.Conv]
+    groups: tuple[Group, ...]
+    median: Tensor  # of the hyper-latents, float64 [N, 1, 1]
+    thresholds: Tensor
+
+    @classmethod
+    def read(cls, tensors: freezing.Tensors) -> Network:
+        """Read a frozen checkpoint."""
+        return cls(
+            (
+                freezing.get_conv_transpose(tensors, "h_s.0"),
+                freezing.get_conv_transpose(tensors, "h_s.2"),
+                freezing.get_conv(tensors, "h_s.4"),
+            ),
+            tuple(Group.read(tensors, k) for k in range(GROUPS)),
+            freezing.get_double(tensors, "prior.median")[:, None, None],
+            tensors["thresholds"],
+        )
+
+    def side(self, symbols: Tensor) -> Tensor:
+        """Map hyper-latents [B, N, h / 4, w / 4] to side parameters as rows [B, h w, 2 M]."""
+        first, second, third = self.h_s
+        x = third(exact.relu(second(exact.relu(first(symbols + self.median)))))
+        return x.flatten(2).transpose(1, 2)
+
+    def latents(
+        self, coder: coders.Coder, tables: rans.Tables, side: Tensor, size: tuple[int, int],
+        y: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        """Visit the channel groups; return y_hat, float64 [B, M, h, w]."""
+        halves = _halves(*size, side.device)
+        targets: Sequence[Tensor | None] = [None] * GROUPS
+        if y is not None:
+            targets = y.flatten(2).transpose(1, 2).split([g.channels for g in self.groups], dim=2)
+        decoded: list[Tensor] = []
+        for k, (group, target) in enumerate(zip(self.groups, targets, strict=True)):
+            context = [side]
+            if k:
+                seen = torch.cat([decoded[0], decoded[k - 1]] if k > 1 else [decoded[0]], dim=1)
+                context.insert(0, group.channel_context(seen))
+            grid = side.new_zeros((side.shape[0], side.shape[1], group.channels))
+            for second, where in enumerate(halves):
+                if second:
+                    spatial = group.spatial_context(_image(grid, size), where)
+                else:
+                    spatial = side.new_zeros((len(side), len(where), 2 * group.channels))
+                rows = torch.cat([spatial, *(c[:, where] for c in context)], dim=-1)
+                mean, scale = group.parameters(rows)
+                index = exact.threshold_index(scale, self.thresholds)
+                wanted = None if target is None else target[:, where] - mean
+                grid[:, where] = coder.code(index, tables, wanted) + mean
+            decoded.append(_image(grid, size))
+        return torch.cat(decoded, dim=1)
+
+
+def _halves(h: int, w: int, device: torch.device) -> list[Tensor]:
+    """Return the positions with even row + column, and the others."""
+    parity = (torch.arange(h, device=device)[:, None] + torch.arange(w, device=device)) % 2
+    return [torch.nonzero(parity.flatten() == p).flatten() for p in (0, 1)]
+
+
+def _image(rows: Tensor, size: tuple[int, int]) -> Tensor:
+    """Turn rows [B, h w, C] into [B, C, h, w]."""
+    return rows.transpose(1, 2).unflatten(2, size)
+
+
 class Elic(Published):
     """TEC-ELIC with loaded weights.
 
@@ -206,49 +280,54 @@ class Elic(Published):
         self.g_a = freezing.load_module(analysis, tensors, "g_a")
         self.g_s = freezing.load_module(synthesis, tensors, "g_s")
         self.h_a = freezing.load_module(hyper_analysis(n, m), tensors, "h_a")
-        self.h_s = (
-            freezing.get_conv_transpose(tensors, "h_s.0"),
-            freezing.get_conv_transpose(tensors, "h_s.2"),
-            freezing.get_conv(tensors, "h_s.4"),
-        )
-        self.groups = [Group.read(tensors, k) for k in range(GROUPS)]
-        self.median = freezing.get_double(tensors, "prior.median")[:, None, None]
+        self.network = Network.read(tensors)
         self.prior = freezing.get_tables(tensors, "prior")
         self.gaussian = freezing.get_tables(tensors, "gaussian")
-        self.thresholds = tensors["thresholds"]
         self.standardizer = Standardizer.for_channels(bands)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The networks of the channel groups."""
+        return self.network.groups
+
+    @property
+    def median(self) -> Tensor:
+        """What hyper-latents are counted from, float64 [N, 1, 1]."""
+        return self.network.median
 
     def analysis(
         self, cubes: Sequence[Cube], geometries: Sequence[Geometry], rates: Sequence[Rate]
     ) -> list[Latents]:
         """Transform, and walk through the context model to find the symbols."""
-        out = []
-        for cube, geometry, rate in zip(cubes, geometries, rates, strict=True):
+        known = []
+        for cube, geometry in zip(cubes, geometries, strict=True):
             x = layers.pad_to_multiple(self.standardizer.forward(cube, geometry), PIXEL_MULTIPLE)
             y = layers.run_frames(self.g_a, x)
             z = layers.run_frames(self.h_a, y).to(torch.float64) - self.median
-            coder = coders.Quantizer()
-            y_hat = self._walk(coder, geometry, (y.to(torch.float64), z))
-            state = {"stages": coder.stages, "y_hat": y_hat}
-            out.append(Latents(geometry, rate, coder.symbols(), state))
-        return out
+            known.append((y.to(torch.float64), z))
+        found = self._walks(geometries, lambda _: coders.Quantizer(), known)
+        return [
+            Latents(geometry, rate, coder.symbols(), {"stages": coder.stages, "y_hat": y_hat})
+            for geometry, rate, (coder, y_hat) in zip(geometries, rates, found, strict=True)
+        ]
 
     def entropy_encode(self, latents: Sequence[Latents]) -> list[bytes]:
         """Code the symbols with the rows that their context gives."""
-        return [coders.encode(self._with_state(item).state["stages"]) for item in latents]
+        return [coders.encode(item.state["stages"]) for item in self._with_states(latents)]
 
     def entropy_decode(
         self, payloads: Sequence[bytes], geometries: Sequence[Geometry], rates: Sequence[Rate]
     ) -> list[Latents]:
         """Decode stage by stage, each with the rows that the ones before it give."""
-        out = []
-        for payload, geometry, rate in zip(payloads, geometries, rates, strict=True):
+        for geometry in geometries:
             self.standardizer.check(geometry)
-            coder = coders.Reader(payload)
-            state = {"y_hat": self._walk(coder, geometry), "stages": coder.stages}
+        found = self._walks(geometries, lambda i: coders.Reader(payloads[i]))
+        for coder, _ in found:
             coder.finish()
-            out.append(Latents(geometry, rate, coder.symbols(), state))
-        return out
+        return [
+            Latents(geometry, rate, coder.symbols(), {"stages": coder.stages, "y_hat": y_hat})
+            for geometry, rate, (coder, y_hat) in zip(geometries, rates, found, strict=True)
+        ]
 
     def synthesis(self, latents: Sequence[Latents]) -> list[NDArray[Any]]:
         """Reconstruct digital numbers."""
@@ -256,77 +335,87 @@ class Elic(Published):
 
     def decoded(self, item: Latents) -> Tensor:
         """Return y_hat, float64 [T, M, h, w]."""
-        y_hat: Tensor = self._with_state(item).state["y_hat"]
+        y_hat: Tensor = self._with_states([item])[0].state["y_hat"]
         return y_hat
 
-    def _with_state(self, item: Latents) -> Latents:
-        if "y_hat" in item.state:
-            return item
-        coder = coders.Replay(item.symbols)
-        y_hat = self._walk(coder, item.geometry)
-        state = {"stages": coder.stages, "y_hat": y_hat}
-        return Latents(item.geometry, item.rate, item.symbols, state)
+    def _with_states(self, latents: Sequence[Latents]) -> list[Latents]:
+        if all("y_hat" in item.state for item in latents):
+            return list(latents)
+        geometries = [item.geometry for item in latents]
+        found = self._walks(geometries, lambda i: coders.Replay(latents[i].symbols))
+        return [
+            Latents(item.geometry, item.rate, item.symbols, {"stages": coder.stages, "y_hat": y})
+            for item, (coder, y) in zip(latents, found, strict=True)
+        ]
+
+    def _walks(
+        self,
+        geometries: Sequence[Geometry],
+        start: Callable[[int], AnyCoder],
+        known: Sequence[tuple[Tensor, Tensor]] | None = None,
+    ) -> list[tuple[AnyCoder, Tensor]]:
+        """Walk through chunks; on a device those of one shape together.
+
+        Parameters
+        ----------
+        geometries : sequence
+        start : callable
+            Returns the coder of one of them, anew if memory ran out meanwhile.
+        known : sequence, optional
+            Latents y and hyper-latents z, if they are known.
+        """
+        out: dict[int, tuple[AnyCoder, Tensor]] = {}
+        with self.computing() as backend:
+            for members in alike([geometry.shape for geometry in geometries]):
+
+                def work(first: int, last: int, members: list[int] = members) -> None:
+                    mine = members[first:last]
+                    sources = [start(i) for i in mine]
+                    parts = None if known is None else [known[i] for i in mine]
+                    y_hat = self._walk(
+                        coders.Together(sources), geometries[mine[0]], _stacked(parts), len(mine)
+                    )
+                    for i, source, y in zip(mine, sources, y_hat, strict=True):
+                        out[i] = source, y
+
+                together = 1 if backend.native else backend.chunks
+                backends.in_parts(len(members), together, work, "chunks")
+        return [out[i] for i in range(len(geometries))]
 
     def _walk(
-        self, coder: coders.Coder, geometry: Geometry, known: tuple[Tensor, Tensor] | None = None
+        self,
+        coder: coders.Coder,
+        geometry: Geometry,
+        known: tuple[Tensor, Tensor] | None = None,
+        chunks: int = 1,
     ) -> Tensor:
-        """Visit every symbol in coding order; return y_hat, float64 [T, M, h, w]."""
+        """Visit every symbol in coding order; return y_hat, float64 [chunks, T, M, h, w].
+
+        `known` are the latents [chunks T, M, h, w] and hyper-latents of all chunks.
+        """
+        network = backends.placed(self.network)
+        device = network.median.device
         frames, _, height, width = geometry.shape
         h = -(-height // PIXEL_MULTIPLE) * (PIXEL_MULTIPLE // STRIDE)
         w = -(-width // PIXEL_MULTIPLE) * (PIXEL_MULTIPLE // STRIDE)
+        parts = None if known is None else [k.unflatten(0, (chunks, frames)) for k in known]
         out = []
         for start in range(0, frames, FRAMES_TOGETHER):
             count = min(FRAMES_TOGETHER, frames - start)
-            part = None if known is None else tuple(k[start : start + count] for k in known)
-            y, z = (None, None) if part is None else part
-            side = self._side(coder, (count, self.hyper_channels, h // 4, w // 4), z)
-            out.append(self._groups(coder, side, (count, self.channels, h, w), y))
-        return torch.cat(out)
+            y = z = None
+            if parts is not None:
+                y, z = (k[:, start : start + count].flatten(0, 1).to(device) for k in parts)
+            shape = (chunks * count, self.hyper_channels, h // 4, w // 4)
+            rows = torch.arange(self.hyper_channels, device=device)
+            symbols = coder.code(rows.reshape(1, -1, 1, 1).expand(shape), self.prior, z)
+            side = network.side(symbols)
+            y_hat = network.latents(coder, self.gaussian, side, (h, w), y)
+            out.append(y_hat.unflatten(0, (chunks, count)).cpu())
+        return torch.cat(out, dim=1)
 
-    def _side(
-        self, coder: coders.Coder, shape: tuple[int, int, int, int], z: Tensor | None
-    ) -> Tensor:
-        """Code the hyper-latents; return side parameters as rows [T, h w, 2 M]."""
-        rows = torch.arange(shape[1]).reshape(1, -1, 1, 1).expand(shape)
-        symbols = coder.code(rows, self.prior, z)
-        x = symbols + self.median
-        first, second, third = self.h_s
-        x = third(exact.relu(second(exact.relu(first(x)))))
-        return x.flatten(2).transpose(1, 2)
 
-    def _groups(
-        self,
-        coder: coders.Coder,
-        side: Tensor,
-        shape: tuple[int, int, int, int],
-        y: Tensor | None,
-    ) -> Tensor:
-        frames, _, h, w = shape
-        parity = (torch.arange(h)[:, None] + torch.arange(w)) % 2
-        halves = [torch.nonzero(parity.flatten() == p).flatten() for p in (0, 1)]
-        decoded: list[Tensor] = []
-        start = 0
-        for k, group in enumerate(self.groups):
-            target = None if y is None else y[:, start : start + group.channels]
-            start += group.channels
-            context = [side]
-            if k:
-                seen = torch.cat([decoded[0], decoded[k - 1]] if k > 1 else [decoded[0]], dim=1)
-                context.insert(0, group.channel_context(seen))
-            grid = torch.zeros((frames, h * w, group.channels), dtype=torch.float64)
-            for pass_number, where in enumerate(halves):
-                if pass_number:
-                    image = grid.transpose(1, 2).unflatten(2, (h, w))
-                    spatial = group.spatial_context(image, where)
-                else:
-                    size = (frames, len(where), 2 * group.channels)
-                    spatial = torch.zeros(size, dtype=torch.float64)
-                rows = torch.cat([spatial, *(c[:, where] for c in context)], dim=-1)
-                mean, scale = group.parameters(rows)
-                index = exact.threshold_index(scale, self.thresholds)
-                wanted = None
-                if target is not None:
-                    wanted = target.flatten(2).transpose(1, 2)[:, where] - mean
-                grid[:, where] = coder.code(index, self.gaussian, wanted) + mean
-            decoded.append(grid.transpose(1, 2).unflatten(2, (h, w)))
-        return torch.cat(decoded, dim=1)
+def _stacked(known: Sequence[tuple[Tensor, Tensor]] | None) -> tuple[Tensor, Tensor] | None:
+    if known is None:
+        return None
+    y, z = (torch.cat(parts) for parts in zip(*known, strict=True))
+    return y, z

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import abc
 import copy
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import singledispatch
 from typing import Any, Self
 
@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from tec_numcodecs.errors import WeightsError
 from tec_numcodecs.models.base import Geometry, Latents, Model, SynthesisKind
 from tec_numcodecs.models.terracodec import layers
-from tec_numcodecs.models.terracodec.devices import limited_threads
+from tec_numcodecs.models.terracodec.devices import chosen_device, chosen_name, limited_threads
+from tec_numcodecs.models.terracodec.exact import backends
 from tec_numcodecs.models.terracodec.exact import layers as exact
 from tec_numcodecs.models.terracodec.standardize import Standardizer
 
@@ -47,6 +48,15 @@ class Published(Model):
     def decoded(self, item: Latents) -> Tensor:
         """Return what the synthesis sees of some latents, float [T, M, h, w]."""
 
+    @contextmanager
+    def computing(self) -> Iterator[backends.Backend]:
+        """Exact arithmetic where the options say."""
+        name = chosen_name()
+        device = chosen_device()
+        backend = backends.CPU if name == "cpu" else backends.through_torch(name, device)
+        with torch.inference_mode(), backends.running(backend):
+            yield backend
+
     def running(self) -> AbstractContextManager[None]:
         """Threads of torch, as the options say."""
         return limited_threads()
@@ -66,6 +76,14 @@ class Published(Model):
             return self.standardizer.inverse_exact(run_exact(self._exact, y), geometry)
         x = layers.run_frames(self.g_s, y.to(torch.float32))
         return self.standardizer.inverse(x, geometry)
+
+
+def alike(keys: Sequence[Hashable]) -> list[list[int]]:
+    """Return the positions of equal keys together."""
+    groups: dict[Hashable, list[int]] = {}
+    for i, key in enumerate(keys):
+        groups.setdefault(key, []).append(i)
+    return list(groups.values())
 
 
 @singledispatch

@@ -11,9 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.models.terracodec.devices import chosen_device, full_precision, on_device
+from tec_numcodecs.models.terracodec.devices import (
+    chosen_device,
+    chosen_name,
+    full_precision,
+    on_device,
+)
+from tec_numcodecs.models.terracodec.exact.backends import in_parts
 
-_PEDESTAL = 2.0**-36  # of the reparametrisation of GDN (Balle et al. 2016, as trained upstream)
+_PEDESTAL = 2.0**-36  # of the reparametrization of GDN (Balle et al. 2016, as trained upstream)
 _BETA_MINIMUM = 1e-6
 _GAMMA_BOUND = 2.0**-18
 _PIXELS_TOGETHER = 1024
@@ -60,7 +66,7 @@ class _Bound(nn.Module):
         self.register_buffer("bound", torch.tensor([bound], dtype=torch.float32))
 
 
-class _Reparametrised(nn.Module):
+class _Reparametrized(nn.Module):
     """The constants by which GDN parameters are stored; present in every published file."""
 
     pedestal: Tensor
@@ -91,8 +97,8 @@ class GDN(nn.Module):
         # Not torch.eye: on the meta device it imports all of torch._dynamo, seconds.
         gamma = torch.zeros(channels, channels, dtype=torch.float32).fill_diagonal_(0.1)
         self.gamma = nn.Parameter(gamma)
-        self.beta_reparam = _Reparametrised((_BETA_MINIMUM + _PEDESTAL) ** 0.5)
-        self.gamma_reparam = _Reparametrised(_GAMMA_BOUND)
+        self.beta_reparam = _Reparametrized((_BETA_MINIMUM + _PEDESTAL) ** 0.5)
+        self.gamma_reparam = _Reparametrized(_GAMMA_BOUND)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, H, W] to the same shape, in place if it lies in channels-last memory.
@@ -271,4 +277,10 @@ def run_frames(network: nn.Module, x: Tensor, budget: int = 1 << 16) -> Tensor:
         Elements of `x` that go through at once; never less than one frame.
     """
     step = max(1, budget // max(1, x[0].numel()))
-    return torch.cat([run_float(network, x[i : i + step]) for i in range(0, x.shape[0], step)])
+    done: list[Tensor] = []
+
+    def work(first: int, last: int) -> None:
+        done.append(run_float(network, x[first:last]))
+
+    in_parts(x.shape[0], step, work, "images", chosen_name())
+    return torch.cat(done)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tec_numcodecs.models.terracodec import checkpoint, freezing, tables, transformer, windows
 from tec_numcodecs.models.terracodec.exact import layers as exact
+from tec_numcodecs.models.terracodec.exact.backends import Placeable
 from tec_numcodecs.models.terracodec.standardize import LATENT_LIMIT
 
 LATENT_SCALE = 35.0  # latents are divided by this before they are embedded
@@ -87,7 +88,9 @@ class Embedding:
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Map [W, n, M] to [W, n, d]."""
-        return self.norm(self.linear(latents / LATENT_SCALE))
+        # Divided by a tensor: devices multiply by the reciprocal of a number instead.
+        scale = latents.new_full((1,), LATENT_SCALE)
+        return self.norm(self.linear(latents / scale))
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Head:
         return third(exact.leaky_relu(second(exact.leaky_relu(first(x)))))
 
 
-class TemporalContext:
+class TemporalContext(Placeable):
     """The frozen entropy network.
 
     Parameters

@@ -15,11 +15,9 @@ import torch
 from torch import Tensor
 
 from tec_numcodecs.models.terracodec import checkpoint, freezing
-from tec_numcodecs.models.terracodec.exact import layers
+from tec_numcodecs.models.terracodec.exact import backends, layers
 
 HEADS = 16
-WINDOWS_TOGETHER = 8  # windows that go through a stack at once: bounds memory, not results
-ROWS_TOGETHER = 256  # tokens that go through a perceptron at once: what a cache holds
 
 _ATTENTIONS = ("self_attention", "cross_attention")
 _PROJECTIONS = ("q", "k", "v", "proj")
@@ -111,7 +109,7 @@ class Perceptron:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map [W, n, d] to [W, n, d]."""
-        rows = x.reshape(-1, x.shape[-1]).split(ROWS_TOGETHER)
+        rows = x.reshape(-1, x.shape[-1]).split(backends.current().rows)
         return torch.cat([self.second(layers.gelu_(self.first(r))) for r in rows]).reshape(x.shape)
 
 
@@ -167,13 +165,16 @@ def read_stack(tensors: freezing.Tensors, name: str) -> list[Layer]:
 
 def encode(stack: Sequence[Layer], x: Tensor) -> Tensor:
     """Run an encoder stack over windows [W, n, d], a few windows at a time."""
-    done = []
-    for start in range(0, x.shape[0], WINDOWS_TOGETHER):
-        part = x[start : start + WINDOWS_TOGETHER]
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+
+    def work(first: int, last: int) -> None:
+        part = x[first:last]
         for layer in stack:
             part = layer.encode(part)
-        done.append(part)
-    return torch.cat(done)
+        out[first:last] = part
+
+    backends.in_parts(x.shape[0], backends.current().windows, work, "windows")
+    return out
 
 
 @dataclass
@@ -199,7 +200,7 @@ class Decoding:
         count = x.shape[1]
         hidden = None
         if count > 1:
-            position = torch.arange(self.length + count)
+            position = torch.arange(self.length + count, device=x.device)
             hidden = position[None, :] > position[self.length :, None]
         if not self.past:
             self.past = [None] * len(self.stack)

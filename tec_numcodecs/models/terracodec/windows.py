@@ -46,8 +46,8 @@ def neighborhoods(image: Tensor, size: int, stride: int) -> Tensor:
         [B * windows, size * size, C]; as many windows as `cells` gives for the image extended to
         multiples of `stride`.
     """
-    rows = _extended(image.shape[2], size, stride)
-    columns = _extended(image.shape[3], size, stride)
+    rows = _extended(image.shape[2], size, stride).to(image.device)
+    columns = _extended(image.shape[3], size, stride).to(image.device)
     wide = image[:, :, rows][:, :, :, columns]
     view = wide.unfold(2, size, stride).unfold(3, size, stride)
     return view.permute(0, 2, 3, 4, 5, 1).flatten(3, 4).flatten(0, 2)
@@ -57,8 +57,8 @@ def _extended(length: int, size: int, stride: int) -> Tensor:
     """Return source indices: to a multiple of `stride` first, then the margin on both sides."""
     full = -(-length // stride) * stride
     margin = (size - stride) // 2
-    inner = _reflected(torch.arange(full), length)
-    return inner[_reflected(torch.arange(-margin, full + margin), full)]
+    inner = _reflected(torch.arange(full, device="cpu"), length)
+    return inner[_reflected(torch.arange(-margin, full + margin, device="cpu"), full)]
 
 
 def _reflected(index: Tensor, length: int) -> Tensor:

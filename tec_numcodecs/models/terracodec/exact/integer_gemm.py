@@ -7,7 +7,9 @@ and their sums are added modulo 2**32 and, without their last 15 bits, once more
 whole sum follows. `int8` splits the integers into signed bytes and multiplies those in four parts
 by torch's kernel; every single product is checked by its row sums, because some byte kernels
 saturate silently on some instruction sets. Both are used only where a probe with saturating
-vectors found them exact, and faster than the others.
+vectors found them exact, and faster than the others. On a device there are `float64`, which a probe
+proves once, too, and `int8`, under the same conditions; row sums are not checked there, as that
+would wait for the device.
 
 All return the same integers, so the carrier is a run-time choice and never part of a stream.
 """
@@ -21,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -29,7 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.models.terracodec.exact import rowwise
+from tec_numcodecs.models.terracodec.exact import backends, rowwise
 from tec_numcodecs.models.terracodec.exact.row_threads import spread
 
 Carrier = Literal["auto", "float64", "int16", "int8"]
@@ -40,7 +42,8 @@ _MIN_OUTER = 128
 _MIN_INNER_IN_C = 64
 _COLUMNS, _STEP = 8, 8  # of a panel, see exact.h
 _MOST_WORDS = 1 << 17
-_NUMBERS_TOGETHER = 1 << 21  # of a left operand or its products: bounds memory, not results
+_MOST_BYTES = 1 << 16  # longer sums of bytes would not fit 32 bits
+_BYTES_STEP = 32  # rows, columns and terms that byte kernels of devices ask for
 _PROBE_SHAPES = ((16, 768, 768), (40, 1030, 136))  # rows, inner, outer
 _PROBE_SHAPE_OF_BYTES = (256, 3072, 768)  # besides: libraries choose their kernels by size
 _ONE = torch.ones(1)
@@ -49,7 +52,7 @@ _requested: Carrier = "auto"
 Float64Array = NDArray[np.float64]
 
 
-class Matrix:
+class Matrix(backends.Placeable):
     """A frozen right operand: integers of at most 8127 [N, K] and a power of two per row.
 
     Held in two bytes an element: 16-bit integers, the same in panels once the `int16` carrier has
@@ -69,6 +72,11 @@ class Matrix:
         self._form: Carrier = "float64"
         self._held = integers
         self._row_total: Tensor | None = None
+        self._wide: Tensor | None = None  # on a device, where widening costs more than memory
+
+    def to(self, device: torch.device) -> Self:
+        """Return a copy on a device."""
+        return type(self)(self.integers().to(device), self.scale.to(device))
 
     def integers(self) -> Tensor:
         """Return the integers as int16 [N, K]."""
@@ -82,8 +90,12 @@ class Matrix:
         return self._held
 
     def widened(self) -> Tensor:
-        """Return the integers as float64 [N, K]."""
-        return self.integers().to(torch.float64)
+        """Return the integers as float64 [N, K]; kept on devices."""
+        if self._held.device.type == "cpu":
+            return self.integers().to(torch.float64)
+        if self._wide is None:
+            self._wide = self.integers().to(torch.float64)
+        return self._wide
 
     def limbs(self) -> Tensor:
         """Return int8 [2 N, K]: all high bytes, then all low bytes, of radix 128."""
@@ -173,6 +185,10 @@ class Patches:
         part = self.image[image : image + 1, top + first : top + last + self.kernel[0] - 1]
         return Patches(part, self.kernel, (0, left), (last - first, self.size[1]))
 
+    def images(self, first: int, last: int) -> Patches:
+        """Return all positions of some images."""
+        return Patches(self.image[first:last], self.kernel, self.origin, self.size)
+
     def rows(self) -> Tensor:
         """Cut all of them out: float64 [positions of all images, inner]."""
         (top, left), (height, width) = self.origin, self.size
@@ -219,7 +235,14 @@ def affine_patches(patches: Patches, matrix: Matrix, bias: Tensor) -> Tensor:
     outer, inner = matrix.shape
     images, (height, width) = patches.image.shape[0], patches.size
     out = patches.image.new_empty((images, height, width, outer))
-    step = max(1, _NUMBERS_TOGETHER // (width * max(inner, 2 * outer)))
+    most = backends.current().numbers
+    step = max(1, most // (width * max(inner, 2 * outer)))
+    if step >= height and images > 1 and not backends.current().native:
+        several = max(1, most // (height * width * max(inner, 2 * outer)))
+        for first in range(0, images, several):
+            target = out[first : first + several].flatten(0, 2)  # a view
+            _affine_into(target, patches.images(first, first + several), matrix, bias)
+        return out
     for image in range(images):
         for first in range(0, height, step):
             last = min(first + step, height)
@@ -235,6 +258,11 @@ def _affine_into(out: Tensor, patches: Patches, matrix: Matrix, bias: Tensor) ->
         _by_words(native, out, patches, matrix, bias)
         return
     if way == "int8":
+        if not backends.current().native:
+            integers, scale = rowwise.quantize(patches.rows())
+            whole = _int8_product(integers, matrix.limbs())
+            out.copy_(whole.mul_(scale).mul_(matrix.scale).add_(bias))
+            return
         if native is None:
             exact = _by_bytes(out, patches, matrix, bias)
         else:
@@ -373,7 +401,9 @@ def _fastest(native: ModuleType | None) -> Carrier:
 
 def _way(patches: Patches, matrix: Matrix, native: ModuleType | None) -> Carrier:
     """Choose the carrier of one product."""
-    if _requested == "float64" or patches.image.device.type != "cpu":
+    if not backends.current().native:
+        return _way_of_device(patches, matrix)
+    if _requested == "float64":
         return "float64"
     if patches.inner < (_MIN_INNER if native is None else _MIN_INNER_IN_C):
         return "float64"
@@ -383,6 +413,58 @@ def _way(patches: Patches, matrix: Matrix, native: ModuleType | None) -> Carrier
     if way == "int16" and (native is None or patches.inner > _MOST_WORDS):
         return "float64"
     return way
+
+
+def _way_of_device(patches: Patches, matrix: Matrix) -> Carrier:
+    """Choose the carrier of one product where torch alone is used."""
+    name = str(patches.image.device)
+    _check_doubles(name)
+    if _requested == "float64" or not _MIN_INNER <= patches.inner <= _MOST_BYTES:
+        return "float64"
+    if matrix.shape[0] < _MIN_OUTER or not _bytes_are_exact(name):
+        return "float64"
+    return "int8" if _requested == "int8" or _bytes_are_faster(name) else "float64"
+
+
+@cache
+def _check_doubles(device: str) -> None:
+    """Refuse a device whose products of doubles are not exact: emulated ones, for example.
+
+    Raises
+    ------
+    InvalidInput
+        They are not.
+    """
+    if not _probe(lambda left, matrix: left @ matrix.widened().T, device=device):
+        raise InvalidInput(
+            f"device {device!r}, whose products of doubles are not exact",
+            allowed="IEEE double precision",
+            fix="switch emulation of float64 off (CUBLAS_EMULATE_DOUBLE_PRECISION=0), or "
+            "set_options(device='cpu')",
+        )
+
+
+@cache
+def _bytes_are_exact(device: str) -> bool:
+    try:
+        return _probe(
+            lambda left, matrix: _int8_product(left, matrix.limbs()),
+            _PROBE_SHAPE_OF_BYTES,
+            device=device,
+        )
+    except (RuntimeError, AttributeError, NotImplementedError):  # not offered by this build
+        return False
+
+
+@cache
+def _bytes_are_faster(device: str) -> bool:
+    rows, inner, outer = 1024, 768, 768
+    left = torch.full((rows, inner), 32639.0, dtype=torch.float64, device=device)
+    whole = torch.full((outer, inner), 8127, dtype=torch.int16, device=device)
+    one = torch.ones(outer, dtype=torch.float64, device=device)
+    plain, bytewise = Matrix(whole, one), Matrix(whole, one)
+    limit = _best_time(lambda: left @ plain.widened().T)
+    return _best_time(lambda: _int8_product(left, bytewise.limbs()), limit) < limit
 
 
 def _words_product(native: ModuleType, left: Tensor, matrix: Matrix) -> Tensor:
@@ -408,17 +490,29 @@ def _int8_product(left: Tensor, limbs: Tensor) -> Tensor:
 
 def _int_mm(parts: Tensor, limbs: Tensor) -> Tensor:
     """Multiply bytes [2 M, K] by the transpose of [2 N, K]: int32 [2 M, 2 N]."""
+    if not backends.current().native:
+        rows, columns, terms = parts.shape[0], limbs.shape[0], -parts.shape[1] % _BYTES_STEP
+        left = nn.functional.pad(parts, (0, terms, 0, -rows % _BYTES_STEP))
+        right = nn.functional.pad(limbs, (0, terms, 0, -columns % _BYTES_STEP))
+        return torch._int_mm(left, right.T)[:rows, :columns]  # noqa: SLF001
     return torch._int_mm(parts, limbs.T)  # noqa: SLF001 (the only name it has)
 
 
-def _probe(product: Callable[[Tensor, Matrix], Tensor], *more: tuple[int, int, int]) -> bool:
+def _probe(
+    product: Callable[[Tensor, Matrix], Tensor],
+    *more: tuple[int, int, int],
+    device: str = "cpu",
+) -> bool:
     """Tell whether a product is exact on the largest numbers, of all signs, and on others."""
-    return all(_probe_shape(product, *shape) for shape in (*_PROBE_SHAPES, *more))
+    shapes = (*_PROBE_SHAPES, *more)
+    return all(_probe_shape(product, shape, torch.device(device)) for shape in shapes)
 
 
 def _probe_shape(
-    product: Callable[[Tensor, Matrix], Tensor], rows: int, inner: int, outer: int
+    product: Callable[[Tensor, Matrix], Tensor], shape: tuple[int, int, int], device: torch.device
 ) -> bool:
+    """Compare with products of doubles on the processor."""
+    rows, inner, outer = shape
     generator = torch.Generator().manual_seed(inner)
     shape_left, shape_right = (rows, inner), (outer, inner)
     signs = torch.randint(0, 2, shape_left, generator=generator, dtype=torch.int64) * 2 - 1
@@ -433,13 +527,13 @@ def _probe_shape(
         torch.full(shape_right, -8127, dtype=torch.int64),
         torch.randint(-8127, 8128, shape_right, generator=generator, dtype=torch.int64),
     ]
-    one = torch.ones(outer, dtype=torch.float64)
+    one = torch.ones(outer, dtype=torch.float64, device=device)
     for right in rights:
-        matrix = Matrix(right.to(torch.int16), one)
+        matrix = Matrix(right.to(device, torch.int16), one)
         wide = right.to(torch.float64).T
         for whole in lefts:
             left = whole.to(torch.float64)
-            if not torch.equal(product(left, matrix), left @ wide):
+            if not torch.equal(product(left.to(device), matrix).cpu(), left @ wide):
                 return False
     return True
 
@@ -449,6 +543,6 @@ def _best_time(work: Callable[[], Tensor], against: float = math.inf) -> float:
     times: list[float] = []
     while len(times) < 3 and (not times or times[-1] < 3 * against):
         start = time.perf_counter()
-        work()
+        work()[:1, :1].cpu()  # a device works on until something is asked of it
         times.append(time.perf_counter() - start)
     return min(times)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tec_numcodecs import native as _accel
-from tec_numcodecs.models.terracodec.exact import tables
+from tec_numcodecs.models.terracodec.exact import backends, tables
 from tec_numcodecs.models.terracodec.exact.row_threads import spread
 
 LEFT_LIMIT = 32639  # 127 * 256 + 127: two signed bytes, radix 256
@@ -31,8 +31,9 @@ _NOTHING_HIDDEN = np.zeros(0, np.uint8)
 
 
 def native_for(x: Tensor) -> ModuleType | None:
-    """Return the C extension if it was built and the tensor is where it can work."""
-    module = _accel.native() if x.device.type == "cpu" and x.numel() else None
+    """Return the C extension if it was built, may be used, and the tensor is where it can work."""
+    here = x.device.type == "cpu" and backends.current().native
+    module = _accel.native() if here and x.numel() else None
     # In a working copy the extension may be older than this file.
     return module if hasattr(module, "exact_multiply") else None
 
