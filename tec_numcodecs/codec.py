@@ -11,7 +11,7 @@ from numcodecs.compat import ensure_bytes, ensure_ndarray_like
 from tec_numcodecs.arguments import shown
 from tec_numcodecs.chunk import batching, seal
 from tec_numcodecs.chunk.samples import Samples
-from tec_numcodecs.config import CODEC_NAME, CodecConfig
+from tec_numcodecs.config import CODEC_NAME, SIGNATURE, CodecConfig
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
 
 
@@ -42,6 +42,7 @@ class TecCodec(Codec):
     """
 
     codec_id = CODEC_NAME
+    __signature__ = SIGNATURE
 
     def __init__(self, /, **settings: Any) -> None:
         self._config, self._sealed = CodecConfig.from_settings(settings), False

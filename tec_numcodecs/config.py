@@ -240,4 +240,5 @@ class CodecConfig:
 
 
 #: What a user may set: the arguments of `CodecConfig.parse`.
-SETTINGS = tuple(inspect.signature(CodecConfig.parse).parameters)
+SIGNATURE = inspect.signature(CodecConfig.parse).replace(return_annotation=inspect.Signature.empty)
+SETTINGS = tuple(SIGNATURE.parameters)

@@ -14,7 +14,7 @@ from tec_numcodecs.arguments import check_keys, shown
 from tec_numcodecs.chunk import batching, seal
 from tec_numcodecs.chunk.container import dtype_code
 from tec_numcodecs.chunk.decoding import check_shape
-from tec_numcodecs.config import CODEC_NAME, CodecConfig
+from tec_numcodecs.config import CODEC_NAME, SIGNATURE, CodecConfig
 from tec_numcodecs.errors import CorruptChunk, InvalidInput
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class TecSerializer(ArrayBytesCodec):
     sealed: bool = field(default=False, compare=False, repr=False)
 
     is_fixed_size = False
+    __signature__ = SIGNATURE
 
     def __init__(self, /, **settings: Any) -> None:
         object.__setattr__(self, "config", CodecConfig.from_settings(settings))

@@ -1,7 +1,12 @@
-"""``ds.tec``: a shorter way to write what free functions do. It keeps no state."""
+"""``ds.tec``: a shorter way to write what free functions do. It keeps no state.
+
+Signatures for type checkers and editors stand in ``accessor.pyi``.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -9,75 +14,49 @@ import xarray as xr
 from tec_numcodecs.extras import named_if_missing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tec_xarray.plots.accessor import Plots
-    from tec_xarray.report.rate_sweep import Sweep
-    from tec_xarray.report.report import Report
+
+
+class _Forward:
+    """A method that calls a function of `tec_xarray`, imported on first use, with its signature."""
+
+    def __init__(self, module: str, function: str, *, dataset: bool = False) -> None:
+        self._module, self._function, self._dataset = module, function, dataset
+
+    def __get__(self, instance: TecAccessor | None, owner: type) -> Callable[..., Any]:
+        with named_if_missing(f"tec_xarray.{self._function}"):
+            function = getattr(importlib.import_module(self._module), self._function)
+
+        @functools.wraps(function)
+        def method(accessor: TecAccessor, /, *args: Any, **settings: Any) -> Any:
+            data = accessor._data  # noqa: SLF001  a method of it
+            return function(_as_dataset(data) if self._dataset else data, *args, **settings)
+
+        return method if instance is None else method.__get__(instance, owner)
 
 
 class TecAccessor:
     """Learned compression of the bands of a dataset or array.
 
-    Every method forwards to the function of the same name in `tec_xarray`, with the dataset as its
-    first argument; see there for the parameters.
+    Every method forwards to the function of the same name in `tec_xarray` (`report` to `compare`),
+    with the dataset as its first argument. Shown in a notebook or terminal it says what the data
+    are taken for, and what can be done with them.
     """
+
+    compress = _Forward("tec_xarray.encode", "compress")
+    reconstruct = _Forward("tec_xarray.encoding.reconstruct", "reconstruct")
+    inpaint = _Forward("tec_xarray.gapfill.inpaint", "inpaint")
+    to_cube = _Forward("tec_xarray.cube.layout", "to_cube")
+    from_cube = _Forward("tec_xarray.cube.layout", "from_cube", dataset=True)
+    to_bands = _Forward("tec_xarray.cube.layout", "to_bands", dataset=True)
+    drop_codec = _Forward("tec_xarray.encode", "drop_codec", dataset=True)
+    report = _Forward("tec_xarray.report.report", "compare", dataset=True)
+    sweep = _Forward("tec_xarray.report.rate_sweep", "sweep")
 
     def __init__(self, data: xr.Dataset | xr.DataArray) -> None:
         self._data = data
-
-    def compress(self, **settings: Any) -> xr.Dataset:
-        """Compress, now or when it is written; see `tec_xarray.compress`."""
-        from tec_xarray.encode import compress
-
-        return compress(self._data, **settings)
-
-    def reconstruct(self, **settings: Any) -> xr.Dataset:
-        """Give back what would be read, storing nothing; see `tec_xarray.reconstruct`."""
-        from tec_xarray.encoding.reconstruct import reconstruct
-
-        return reconstruct(self._data, **settings)
-
-    def inpaint(self, mask: Any = None, method: str = "spectral", **settings: Any) -> xr.Dataset:
-        """Fill what clouds hide, lazily; see `tec_xarray.inpaint`."""
-        with named_if_missing("inpaint"):
-            from tec_xarray.gapfill.inpaint import inpaint
-
-        return inpaint(self._data, mask, method, **settings)
-
-    def to_cube(self, **settings: Any) -> xr.Dataset:
-        """Gather the bands into one (time, band, y, x) variable; see `tec_xarray.to_cube`."""
-        from tec_xarray.cube.layout import to_cube
-
-        return to_cube(self._data, **settings)
-
-    def from_cube(self) -> xr.Dataset:
-        """Go back to the layout before `to_cube`; see `tec_xarray.from_cube`."""
-        from tec_xarray.cube.layout import from_cube
-
-        return from_cube(_dataset(self._data))
-
-    def to_bands(self) -> xr.Dataset:
-        """Return a variable for each band; see `tec_xarray.to_bands`."""
-        from tec_xarray.cube.layout import to_bands
-
-        return to_bands(_dataset(self._data))
-
-    def drop_codec(self) -> xr.Dataset:
-        """Forget our codec, so that ``to_zarr`` stores plainly; see `tec_xarray.drop_codec`."""
-        from tec_xarray.encode import drop_codec
-
-        return drop_codec(_dataset(self._data))
-
-    def report(self, original: xr.Dataset | xr.DataArray, **settings: Any) -> Report:
-        """Measure size and loss against the original; see `tec_xarray.compare`."""
-        from tec_xarray.report.report import compare
-
-        return compare(_dataset(self._data), original, **settings)
-
-    def sweep(self, **settings: Any) -> Sweep:
-        """Try several settings on one chunk, in memory; see `tec_xarray.sweep`."""
-        from tec_xarray.report.rate_sweep import sweep
-
-        return sweep(self._data, **settings)
 
     @property
     def plot(self) -> Plots:
@@ -86,8 +65,18 @@ class TecAccessor:
 
         return Plots(self._data)
 
+    def __repr__(self) -> str:
+        from tec_xarray.report.overview import overview
 
-def _dataset(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
+        return str(overview(self._data))
+
+    def _repr_html_(self) -> str:
+        from tec_xarray.report.overview import overview
+
+        return overview(self._data).html()
+
+
+def _as_dataset(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
     from tec_xarray.cube.layout import as_dataset
 
     return as_dataset(data)

@@ -10,6 +10,7 @@ import numpy as np
 from tec_numcodecs.rate_control import psnr
 from tec_xarray.archive.adopting import without_journal
 from tec_xarray.archive.handle import Archive
+from tec_xarray.report.archive_info import ArchiveInfo
 from tec_xarray.report.stored_size import bytes_of
 from tec_xarray.store.journal import Done, Journal, has_journal
 from tec_xarray.store.location import StoreLocation
@@ -18,7 +19,7 @@ from tec_xarray.store.objects import block_shape
 
 def info(
     store: Any, *, group: str | None = None, storage_options: dict[str, Any] | None = None
-) -> dict[str, Any]:
+) -> ArchiveInfo:
     """Describe an archive: codec, weights, size, errors, dates, and what is missing.
 
     Parameters
@@ -28,9 +29,10 @@ def info(
 
     Returns
     -------
-    dict
-        Plain numbers, strings, lists and dicts; None for what is not known. Errors are in DN, as
-        the journal has them: measured when the blocks were written.
+    ArchiveInfo
+        A dict that terminals and notebooks show as a table. Plain numbers, strings, lists and
+        dicts; None for what is not known. Errors are in DN, as the journal has them: measured when
+        the blocks were written.
 
     Raises
     ------
@@ -64,7 +66,8 @@ def info(
         "journal": journal is not None,
     }
     figures = _figures(archive, journal, found, math.prod(grid))
-    return found | figures | _beside_the_cube(archive, figures["stored_bytes"])
+    found |= figures
+    return ArchiveInfo(found | _beside_the_cube(archive, figures["stored_bytes"]))
 
 
 def _beside_the_cube(archive: Archive, stored: int) -> dict[str, int | None]:

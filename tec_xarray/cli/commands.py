@@ -21,7 +21,6 @@ from tec_xarray.cli.common import (
     local_path,
     new_file,
     show,
-    table_of,
 )
 from tec_xarray.cli.inpaint import inpaint
 from tec_xarray.cli.options import (
@@ -148,9 +147,10 @@ def info(
     """Say what is inside: model, weights, rate, bytes, errors, dates."""
     with error_exit():
         from tec_xarray.archive.describing import info as describe
+        from tec_xarray.report.archive_info import text_of
 
         found = describe(_reading(store), group=group)
-        show(found, as_json=as_json, text=table_of(found))
+        show(found, as_json=as_json, text=text_of(found, "--resume"))
 
 
 @app.command()
@@ -285,9 +285,10 @@ def _write(
 
 def _report(store: str, group: str | None, *, as_json: bool) -> None:
     from tec_xarray.archive.describing import info as describe
+    from tec_xarray.report.archive_info import text_of
 
     found = describe(_reading(store), group=group)
-    show(found, as_json=as_json, text=table_of(found))
+    show(found, as_json=as_json, text=text_of(found, "--resume"))
 
 
 def _reading(store: str) -> Any:

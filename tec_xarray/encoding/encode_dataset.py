@@ -5,9 +5,10 @@ Archives mark later data with it as well, so that there is one way from bands to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import xarray as xr
 
@@ -28,6 +29,7 @@ from tec_xarray.encoding.second_loss import check_fresh
 from tec_xarray.store.codec_metadata import check_codec
 
 DEFAULT_LAM = 20.0
+F = TypeVar("F", bound="Callable[..., Any]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,26 @@ class EncodingSettings:
         switch("cf", self.cf)
         switch("appendable", self.appendable)
         choice("per", self.per, ("chunk", "cube"))
+
+
+def shows_settings(*hidden: str) -> Callable[[F], F]:
+    """Give a function that takes ``**settings`` the signature that it has for a reader.
+
+    Parameters
+    ----------
+    *hidden : str
+        Settings that it does not take.
+    """
+
+    def decorate(function: F) -> F:
+        own = inspect.signature(function)
+        given = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        known = inspect.signature(EncodingSettings).parameters.values()
+        more = [p for p in known if p.name not in (*own.parameters, *hidden)]
+        cast("Any", function).__signature__ = own.replace(parameters=[*given, *more])
+        return function
+
+    return decorate
 
 
 @dataclass(frozen=True)

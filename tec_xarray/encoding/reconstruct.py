@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from tec_numcodecs.arguments import known
 from tec_xarray.cube.layout import cube_of
-from tec_xarray.encoding.encode_dataset import EncodingSettings, encode_dataset
+from tec_xarray.encoding.encode_dataset import EncodingSettings, encode_dataset, shows_settings
 from tec_xarray.encoding.second_loss import drop_codec
 
 #: Settings of arrays that are stored, which is not done here.
 _STORING = ("appendable", "per", "shards", "zarr_format")
 
 
+@shows_settings(*_STORING)
 def reconstruct(data: xr.Dataset | xr.DataArray, **settings: Any) -> xr.Dataset:
     """Encode and decode lazily, storing nothing: what a reader of the archive would get.
 

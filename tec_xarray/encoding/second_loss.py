@@ -37,7 +37,7 @@ def drop_codec(data: xr.Dataset) -> xr.Dataset:
     ours = any(is_compressed(variable.encoding) for variable in data.variables.values())
     for name, variable in data.variables.items():
         compressed, text = is_compressed(variable.encoding), variable.dtype.kind in "OUT"
-        if compressed and not _was_opened(variable.encoding):
+        if compressed and not was_opened(variable.encoding):
             result[name].attrs = without_claims(variable.attrs)  # nothing has been coded yet
         elif name in data.coords:
             result[name].attrs = without_claims(variable.attrs)
@@ -87,7 +87,7 @@ def check_fresh(cubes: xr.Dataset, cube: xr.DataArray, source: xr.Dataset) -> No
         )
 
 
-def _was_opened(encoding: Mapping[Any, Any]) -> bool:
+def was_opened(encoding: Mapping[Any, Any]) -> bool:
     """Tell whether the codec in an encoding came out of a store."""
     codecs = [codec for key in ENCODING_KEYS for codec in _each(encoding.get(key))]
     return any(getattr(codec, "sealed", True) for codec in codecs if any(configurations(codec)))
