@@ -23,9 +23,9 @@ Pixels: TypeAlias = NDArray[np.integer[Any]]
 
 _L2A = get_sensor("sentinel-2-l2a")
 
-EPSG = 32632
-LEFT, TOP = 699_960.0, 5_300_040.0  # m; the corner of a tile of Sentinel-2's grid
-SIZE = 10.0  # m, a pixel of the finest bands
+_SCENE = tutorial.SCENES["0173706"]
+EPSG, SIZE = _SCENE.epsg, tutorial.SIZE
+LEFT, TOP = _SCENE.corner
 OFFSET = 1000  # DN that baseline 04.00 and later ones add
 
 COLLECTION: Json = {
@@ -83,11 +83,12 @@ class Acquisition:
         return f"S2A_32TPT_{day}_{int(self.east / SIZE)}_L2A"
 
 
+_DATES = [f"{date}Z" for date in _SCENE.dates]
 ACQUISITIONS = (
-    Acquisition(0, "2021-08-15T10:16:01Z", "03.01", harmonized=False, cloud=5.0),
-    Acquisition(1, "2022-02-11T10:16:03Z", "04.00", harmonized=False, cloud=20.0, missing=36),
-    Acquisition(2, "2022-05-22T10:15:59Z", "05.10", cloud=60.0),
-    Acquisition(3, "2022-10-19T10:16:02Z", "05.10", cloud=0.5),
+    Acquisition(0, _DATES[0], "03.01", harmonized=False, cloud=5.0),
+    Acquisition(1, _DATES[1], "04.00", harmonized=False, cloud=20.0, missing=36),
+    Acquisition(2, _DATES[2], "05.10", cloud=60.0),
+    Acquisition(3, _DATES[3], "05.10", cloud=0.5),
 )
 
 

@@ -35,9 +35,18 @@ def test_the_scene() -> None:
         assert "SSL4EO-S12" in dataset.attrs["attribution"]
         assert "Copernicus" in dataset.attrs["attribution"]
         assert "no geotransform" in dataset.attrs["comment"]
-        assert "spatial_ref" not in dataset.variables
-        assert dataset["time"].values.tolist() == [0, 1, 2, 3]
-        assert "not known" in dataset["time"].attrs["long_name"]
+        for name in ("time", "y", "x", "spatial_ref"):
+            assert "made up" in dataset[name].attrs["comment"], name
+
+
+def test_the_scene_is_selected_by_date_and_place() -> None:
+    scene = open_dataset()
+    assert scene.sel(time="2022-05").sizes["time"] == 1
+    part = scene.sel(x=slice(700_000, 700_100), y=slice(5_300_000, 5_299_900))
+    assert part.B04.shape == (4, 10, 10)
+    small = scene.isel(x=slice(16), y=slice(16)).tec.compress(lam=20)
+    assert small["reflectance"].attrs["grid_mapping"] == "spatial_ref"
+    assert small["time"].attrs["comment"] == scene["time"].attrs["comment"]
 
 
 def test_what_ships_is_small_and_attributed() -> None:
