@@ -87,7 +87,7 @@ def compress(
     nearest : bool
         Take the published rate nearest to `lam` instead of refusing others.
     max_error : float or sequence of float, optional
-        In the units of the data, one for all bands or one for each: a promise that no valid sample
+        In the units of the data, one for all bands or one for each (as the data have them): a promise that no valid sample
         is off by more. 0 is lossless, and goes without `lam`.
     psnr, bpppb : float, optional
         In the place of `lam`, what the rate is chosen for: at least so many dB (peak 10,000 DN), or
@@ -99,7 +99,9 @@ def compress(
         chunks; the cube as a whole comes near the target, as far as the rest is like them.
     bands, sensor, variable, name
         What is what: see `tec_xarray.to_cube`. The sensor is told from attributes or bands where
-        these decide, else it must be given.
+        these decide, else it must be given. Bands are stored in the order of `bands`, without it in
+        the sensor's, whatever order a listing or a file has; a cube of `tec_xarray.to_cube` keeps
+        its own.
     units : {"dn", "reflectance"}, optional
         Integers are DN. Floats are judged once, by a sample; what is not plain is an error.
     scale, offset : float, optional

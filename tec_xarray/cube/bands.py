@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import xarray as xr
@@ -67,6 +67,8 @@ class Source:
     positions : list of int or None
         Where the bands stand on the band axis of the one variable, if they are not all that it has
         in its order.
+    as_found : list of str
+        The order in which they were found, if `in_order` changed it.
     """
 
     form: str
@@ -76,6 +78,30 @@ class Source:
     name: str | None = None
     cube: str | None = None
     positions: list[int] | None = None
+    as_found: list[str] = field(default_factory=list)
+
+    def in_order(self, wanted: Sequence[str]) -> tuple[Source, list[int]]:
+        """Return the same bands in the order of a list, and where each was; others stay last."""
+        rank = {band: i for i, band in enumerate(wanted)}
+        places = sorted(range(len(self.bands)), key=lambda i: rank.get(self.bands[i], len(rank)))
+        if places == list(range(len(places))):
+            return self, places
+        apart = self.form == "variables"
+        stand = places if self.positions is None else [self.positions[i] for i in places]
+        found = replace(
+            self,
+            variables=[self.variables[i] for i in places] if apart else self.variables,
+            bands=[self.bands[i] for i in places],
+            common_names=[self.common_names[i] for i in places],
+            positions=None if apart else stand,
+            as_found=self.bands,
+        )
+        return found, places
+
+
+def sensor_order(bands: Sequence[str]) -> Sequence[str]:
+    """Return the bands of the first sensor that has all of these, in its order."""
+    return next((s.bands for s in sensors.SENSORS if set(bands) <= set(s.bands)), bands)
 
 
 def role_of(dim: str) -> str | None:

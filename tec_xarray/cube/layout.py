@@ -69,18 +69,20 @@ def to_cube(
         No bands, unknown bands, the same band twice, bands of different shape or dtype, or
         dimensions that cannot be told apart.
     """
-    if name is not None and not _is_name(name):
-        raise InvalidInput(
-            f"name = {shown(name)}",
-            allowed="a name without slashes for the cube",
-            fix="pass name='reflectance', for example, or leave it out",
-        )
+    check_name(name)
     dataset = as_dataset(data)
-    found = find_source(dataset, bands=bands, sensor=sensor, variable=variable)
+    return gather(
+        dataset, find_source(dataset, bands=bands, sensor=sensor, variable=variable), name
+    )
+
+
+def gather(dataset: xr.Dataset, found: Source, name: str | None = None) -> xr.Dataset:
+    """Make the cube of bands that were found; see `to_cube`."""
+    check_name(name)
     if found.cube is not None:
-        return dataset.copy(deep=False)
-    gather = _stack if found.form == "variables" else _take
-    array, rest, memo = gather(dataset, found)
+        return _taken(dataset, found.cube, found) if found.as_found else dataset.copy(deep=False)
+    take = _stack if found.form == "variables" else _take
+    array, rest, memo = take(dataset, found)
     mapping = array.encoding.get("grid_mapping")
     array.encoding = {}
     if mapping is not None:
@@ -89,10 +91,31 @@ def to_cube(
         array.attrs["grid_mapping"] = mapping
         memo = replace(memo, grid_mapping=True)
     array, added = _label(array, found)
-    array.attrs[LAYOUT] = json.dumps(asdict(replace(memo, coords=added)))
+    order = found.as_found if found.form == "variable" else []
+    array.attrs[LAYOUT] = json.dumps(asdict(replace(memo, coords=added, order=order)))
     target = _unused(rest, name or found.name or "reflectance")
     # The new labels replace the old ones of the whole dataset: aligned, the old ones would win.
     return rest.drop_vars([array.dims[1], *added], errors="ignore").assign({target: array})
+
+
+def _taken(dataset: xr.Dataset, name: str, found: Source) -> xr.Dataset:
+    """Bring the bands of a cube into another order, and all that lies along them."""
+    axis = dataset[name].dims[1]
+    result = dataset.isel({axis: found.positions})
+    said = result[name].attrs.get("long_name")
+    if isinstance(said, (list, tuple)) and len(said) == len(found.bands):
+        result[name].attrs["long_name"] = [said[i] for i in found.positions or []]
+    return result
+
+
+def check_name(name: object) -> None:
+    """Refuse what cannot be the name of a cube; None is no name, and fine."""
+    if name is not None and not _is_name(name):
+        raise InvalidInput(
+            f"name = {shown(name)}",
+            allowed="a name without slashes for the cube",
+            fix="pass name='reflectance', for example, or leave it out",
+        )
 
 
 def _is_name(name: object) -> bool:
@@ -136,6 +159,10 @@ def from_cube(data: xr.Dataset) -> xr.Dataset:
     memo = read_memo(cube)
     if memo.form == "variables":
         return to_bands(data)
+    if sorted(memo.order) == sorted(_names(cube)):  # all of them are there: as they were
+        places = [_names(cube).index(name) for name in memo.order]
+        data = data.isel({str(find_axes(cube).band): places})
+        cube = data[cube.name]
     rest = data.drop_vars(str(cube.name))
     axes = find_axes(cube)
     array = _plain(cube, memo)

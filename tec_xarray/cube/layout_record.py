@@ -39,6 +39,8 @@ class Memo:
         Coordinates that `to_cube` added.
     grid_mapping : bool
         Whether ``grid_mapping`` was in the encoding (where xarray and rioxarray put it).
+    order : list of str
+        The bands in the order of the band axis before, if the cube has them in another one.
     """
 
     form: str
@@ -50,6 +52,7 @@ class Memo:
     attrs: dict[str, dict[str, Any]]
     coords: list[str] = field(default_factory=list)
     grid_mapping: bool = False
+    order: list[str] = field(default_factory=list)
 
 
 def read_memo(cube: xr.DataArray) -> Memo:

@@ -17,10 +17,10 @@ from tec_numcodecs.config import CodecConfig
 from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.models.weights_lookup import Weights, any_rate
 from tec_xarray.cube.attributes import with_flat_attrs
-from tec_xarray.cube.bands import find_axes, find_sensor
+from tec_xarray.cube.bands import find_axes, find_sensor, find_source, sensor_order
 from tec_xarray.cube.chunking import Grid, Shape, grid_of
 from tec_xarray.cube.crs import with_geo
-from tec_xarray.cube.layout import Bands, as_dataset, cube_of, to_cube
+from tec_xarray.cube.layout import Bands, as_dataset, cube_of, gather
 from tec_xarray.cube.units import DNScaling, infer_units
 from tec_xarray.encoding.auxiliary import check_indexes
 from tec_xarray.encoding.mark import mark
@@ -103,7 +103,11 @@ class EncodedDataset:
 
 
 def encode_dataset(
-    data: xr.Dataset | xr.DataArray, settings: EncodingSettings, *, sample: bool = False
+    data: xr.Dataset | xr.DataArray,
+    settings: EncodingSettings,
+    *,
+    sample: bool = False,
+    order: Sequence[str] | None = None,
 ) -> EncodedDataset:
     """Gather the bands of a dataset into a cube, and set the encodings that compress it.
 
@@ -114,6 +118,10 @@ def encode_dataset(
     settings : EncodingSettings
     sample : bool
         Whether values may be read to tell units, where attributes do not.
+    order : sequence of str, optional
+        The order of the bands. Default: that of `settings.bands`, or of a cube that `to_cube` made;
+        else the sensor's, whatever the order in which a listing or a file has them, and bounds for
+        each band go with the bands. With `order`, bounds are in that order already.
 
     Raises
     ------
@@ -122,14 +130,15 @@ def encode_dataset(
     """
     source = with_flat_attrs(as_dataset(data))
     check_indexes(source)
-    cubes = to_cube(
-        source,
-        bands=settings.bands,
-        sensor=settings.sensor,
-        variable=settings.variable,
-        name=settings.name,
+    found = find_source(
+        source, bands=settings.bands, sensor=settings.sensor, variable=settings.variable
     )
-    cubes = with_geo(cubes)
+    if order is not None:
+        found, _ = found.in_order(order)
+    elif settings.bands is None and found.cube is None:
+        found, places = found.in_order(sensor_order(found.bands))
+        settings = replace(settings, max_error=by_band(settings.max_error, places))
+    cubes = with_geo(gather(source, found, settings.name))
     cube = cube_of(cubes)
     check_fresh(cubes, cube, source)
     _check_size(cube)
@@ -162,6 +171,13 @@ def encode_dataset(
     )
     check_codec(cube, cube_of(marked).encoding, settings.zarr_format)
     return EncodedDataset(marked, cube.chunks)
+
+
+def by_band(value: Any, places: Sequence[int]) -> Any:
+    """Return one value for each band in the order of the places; what is no such list, as it is."""
+    if isinstance(value, (list, tuple)) and len(value) == len(places):
+        return [value[i] for i in places]
+    return value
 
 
 def _codec_config(

@@ -22,7 +22,6 @@ import tec_xarray
 from archives import SETTINGS, Mortal, flaky, objects, series
 from tec_numcodecs.errors import CorruptChunk, InvalidInput, TecError
 from tec_xarray import SourceError
-from tec_xarray.archive.marking import in_order
 from tec_xarray.cli.commands import app
 from tec_xarray.execution import cluster as _cluster
 from tec_xarray.store.chunk_sizes import chunk_sizes
@@ -302,15 +301,6 @@ def test_the_same_bands_in_another_order(layout: str, archive: MemoryStore) -> N
     else:
         settings = {"bands": ["B04", "B8A", "B02"]}
     assert not tec_xarray.verify(archive, whole, **settings).ok
-
-
-def test_settings_by_band_follow_the_bands() -> None:
-    data = series(1)[["B8A", "B04", "B02", "SCL"]]
-    _, settings = in_order(data, ["B04", "B02", "B8A"], {"max_error": [1, 2, 3], "lam": 5})
-    assert settings["max_error"] == [2, 3, 1]
-    assert list(settings["bands"]) == ["B04", "B02", "B8A"]
-    _, settings = in_order(data, ["B04", "B02"], {"max_error": [1, 2, 3]})
-    assert settings == {"max_error": [1, 2, 3]}
 
 
 def test_append_checks_the_dates_that_wait(archive: MemoryStore) -> None:

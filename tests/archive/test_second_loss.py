@@ -98,7 +98,7 @@ def _copy_plainly(path):
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_an_array_that_is_created_may_be_written_and_one_that_is_opened_not(zarr_format):
-    settings = {"lam": 20, "bands": ["B04", "B02", "B8A"]}
+    settings = {"lam": 20, "bands": ["B02", "B04", "B8A"]}
     codec = (
         {"compressors": TecCodec(**settings), "filters": None}
         if zarr_format == 2

@@ -11,7 +11,7 @@ import xarray as xr
 import zarr
 import zarr.storage
 
-BANDS = ("B04", "B02", "B8A")
+BANDS = ("B02", "B04", "B8A")
 SETTINGS: dict[str, Any] = {"lam": 100, "chunks": (4, 3, 32, 32), "shards": (4, 3, 32, 64)}
 
 

@@ -14,7 +14,7 @@ from tec_xarray.store.location import StoreLocation
 
 def main(source: str, store: str) -> None:
     # Without consolidated metadata, variables come in any order; that of bands is the archive's.
-    data = xr.open_zarr(source)[["B04", "B02", "B8A", "SCL"]]
+    data = xr.open_zarr(source)[["B02", "B04", "B8A", "SCL"]]
     with workers(2):
         if begun(StoreLocation.of(store, None, None)) == "archive":
             tec_xarray.resume(data, store)

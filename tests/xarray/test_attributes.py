@@ -43,7 +43,7 @@ def strictly(folder: Path) -> int:
 
 
 def awkward() -> xr.Dataset:
-    data = (series(2, (20, 24))[["B04", "B02", "B8A"]].astype("float32") / 1e4).drop_attrs()
+    data = (series(2, (20, 24))[["B02", "B04", "B8A"]].astype("float32") / 1e4).drop_attrs()
     data = data.assign_attrs(AWKWARD, sensor="S2L2A")
     data.B04.attrs = {"nodata": math.nan, "scale": [math.inf, 2], **AWKWARD}
     data.B02.attrs = {"nodata": math.nan, "center": math.nan}

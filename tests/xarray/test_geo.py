@@ -46,7 +46,7 @@ def stacked(dates: int = 5, first: int = 0) -> xr.DataArray:
     Corners of pixels as coordinates, items' properties along time, and the CRS where only
     stackstac looks. Not made by it, because it needs pandas < 3.
     """
-    cube = series(dates, first=first)[["B04", "B02", "B8A"]].to_dataarray("band")
+    cube = series(dates, first=first)[["B02", "B04", "B8A"]].to_dataarray("band")
     array = cube.transpose("time", "band", "y", "x").drop_vars(["cloud_cover", "platform"])
     steps = range(first, first + dates)
     return array.rename("stackstac-5f21eb326762fb84434a85d9f7e9de41").assign_coords(
@@ -94,7 +94,7 @@ def test_cubes_of_stackstac(tmp_path: Path) -> None:
     for name in (*ITEMS, "boa_offset", "x", "y", "platform"):
         np.testing.assert_array_equal(read[name].values, whole[name].values)
     cube = read[whole.name]
-    assert list(cube.band.values) == ["B04", "B02", "B8A"]
+    assert list(cube.band.values) == ["B02", "B04", "B8A"]
     assert json.loads(cube.attrs["spec"])["epsg"] == EPSG
     assert cube.attrs["resolution"] == 10
     window = tmp_path / "window.zarr"
@@ -141,7 +141,7 @@ def renamed(y: str, x: str, y_values: Any, x_values: Any, **attrs: Any) -> xr.Da
     """Bands on axes of other names, with a CRS that only an attribute states."""
     data = series(2, (20, 24))
     variables = {
-        band: (("time", y, x), data[band].values, dict(attrs)) for band in ("B04", "B02", "B8A")
+        band: (("time", y, x), data[band].values, dict(attrs)) for band in ("B02", "B04", "B8A")
     }
     coords = {"time": data.time.values, y: y_values, x: x_values}
     return xr.Dataset(variables, coords, {"sensor": "S2L2A", "crs": "EPSG:4326"})
@@ -177,7 +177,7 @@ def test_a_grid_mapping_of_another_name_survives(
     name: str, place: str, coords: str, tmp_path: Path
 ) -> None:
     data = in_another_variable(name)
-    for band in ("B04", "B02", "B8A"):
+    for band in ("B02", "B04", "B8A"):
         data[band].encoding.pop("grid_mapping", None)
         data[band].attrs.pop("grid_mapping", None)
         if place != "nowhere":

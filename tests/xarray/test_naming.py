@@ -14,9 +14,9 @@ import tec_xarray
 from archives import series
 from tec_numcodecs.errors import InvalidInput
 
-BANDS = ["B04", "B02", "B8A"]
+BANDS = ["B02", "B04", "B8A"]
 NAMES = {f"s2_{band}": band for band in BANDS}
-RED = ("B04", "B02", "B8A")
+RED = ("B02", "B04", "B8A")
 
 
 def own() -> xr.Dataset:

@@ -15,7 +15,7 @@ import tec_xarray
 from archives import series
 from tec_xarray.errors import FillValueWarning
 
-BANDS = ["B04", "B02", "B8A"]
+BANDS = ["B02", "B04", "B8A"]
 
 
 def cube(dtype: str, **attrs: Any) -> xr.Dataset:

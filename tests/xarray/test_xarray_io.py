@@ -19,7 +19,7 @@ import tec_xarray
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.encode import is_compressed
 
-BANDS = ("B04", "B02", "B8A")
+BANDS = ("B02", "B04", "B8A")
 
 
 def scene(T: int = 2, size: tuple[int, int] = (40, 56), dtype: str = "uint16") -> xr.Dataset:
