@@ -19,13 +19,14 @@ _HARMLESS = frozenset(
     "bbox collection collections crs datetime f fields format id ids item items lang limit "
     "list-type next offset page prefix query sortby start version versionid".split()
 )
-# Looking back keeps each pattern linear: a word is tried from its beginning only.
-_SCHEME = r"(?:(?<![A-Za-z0-9+.-])[A-Za-z0-9+.-]+(?:::[A-Za-z0-9+.-]+)*://|/vsi[a-z0-9_]+[/?])"
+# Looking back keeps each pattern linear: a word is tried from its beginning only. Repetitions that
+# could be tried from each of their parts have a limit.
+_SCHEME = r"(?:(?<![A-Za-z0-9+.-])[A-Za-z0-9+.-]+(?:::[A-Za-z0-9+.-]+){0,8}://|/vsi[a-z0-9_]+[/?])"
 _URL = re.compile(rf"{_SCHEME}[^\s<>]+")
 # A colon in the authority that no port follows begins a password, which may hold any character.
-_PASSWORD = re.compile(r"://[^\s/?#@:]*:(?!\d{1,5}(?:[/?#\s'\")]|$))[^\s]*@")
+_PASSWORD = re.compile(r"://[^\s/?#@:]*:(?!\d{1,5}(?:[/?#\s'\")]|$))[^\s]{0,4096}@")
 _USER = re.compile(r"://[^\s/?#]*@")
-_PARAMETER = re.compile(r"([?&;#])([^=&;#\s'\"<>]*)=([^&;#\s'\"<>]*)")
+_PARAMETER = re.compile(r"([?&;#])([^=?&;#\s'\"<>]*)=([^&;#\s'\"<>]*)")
 _HEADER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}")
 _SECRETS = (
     "access_?key(?:_?id)?|account_?key|api_?key|auth(?:orization)?|client_?secret|connection_?string"
@@ -60,7 +61,7 @@ def redact(text: str) -> str:
     >>> redact("https://ann:pw@example.com/a.tif?sig=8f2&limit=10")
     'https://***@example.com/a.tif?sig=***&limit=10'
     """
-    if "://" in text:
+    if "://" in text and "@" in text:
         text = _PASSWORD.sub(f"://{REDACTED}@", text)
     text = _URL.sub(lambda found: _redact_url(found.group()), text)
     text = _HEADER.sub(rf"\1 {REDACTED}", text)

@@ -87,8 +87,8 @@ def compress(
     nearest : bool
         Take the published rate nearest to `lam` instead of refusing others.
     max_error : float or sequence of float, optional
-        In the units of the data, one for all bands or one for each (as the data have them): a promise that no valid sample
-        is off by more. 0 is lossless, and goes without `lam`.
+        In the units of the data, one for all bands or one for each (as the data have them): a
+        promise that no valid sample is off by more. 0 is lossless, and goes without `lam`.
     psnr, bpppb : float, optional
         In the place of `lam`, what the rate is chosen for: at least so many dB (peak 10,000 DN), or
         at most so many bits per valid pixel and band, all overhead included.

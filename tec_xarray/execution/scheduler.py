@@ -16,6 +16,7 @@ import numpy as np
 
 from tec_numcodecs.arguments import first_few, mapping, number, switch, whole
 from tec_numcodecs.errors import TecError
+from tec_numcodecs.redaction import for_message
 from tec_xarray.execution.block import Job
 from tec_xarray.execution.cluster import Watch, check_cluster, find_client
 from tec_xarray.store.journal import Result
@@ -195,7 +196,7 @@ def _run_here(work: Work, how: How, tell: Callable[[Any], None]) -> dict[Any, Ex
                     if len(failed) > MOST_FAILURES:
                         raise _gave_up(failed) from error
                 else:
-                    logger.warning("trying again: %s", error)
+                    logger.warning("trying again: %s", for_message(str(error)))
     return failed
 
 
@@ -260,7 +261,7 @@ def _run_there(
                 if not _passes(error):
                     raise
                 failed[job.index] = error
-                logger.warning("block %s failed: %s", job.index, error)
+                logger.warning("block %s failed: %s", job.index, for_message(str(error)))
                 if len(failed) > MOST_FAILURES:
                     raise _gave_up(failed) from error
             future.release()

@@ -165,8 +165,10 @@ def understand(
            if s.offset.conflict]  # fmt: skip
     if odd and harmonize == "auto":
         warnings.warn(
-            f"{len(odd)} of {len(scenes)} items contradict themselves about the offset of their "
-            f"DN; the first of these was believed: {first_few(odd, 3)}",
+            for_message(
+                f"{len(odd)} of {len(scenes)} items contradict themselves about the offset of "
+                f"their DN; the first of these was believed: {first_few(odd, 3)}"
+            ),
             CatalogWarning,
             stacklevel=3,
         )

@@ -16,7 +16,7 @@ import pystac
 import pystac_client
 
 from tec_numcodecs.errors import InvalidInput
-from tec_numcodecs.redaction import redact, shorten
+from tec_numcodecs.redaction import for_message, redact, shorten
 from tec_xarray.stac.catalog import PAGE, as_source_error, read_features, read_file
 from tec_xarray.stac.errors import CatalogWarning
 from tec_xarray.stac.links import LinkPolicy, is_web
@@ -199,8 +199,10 @@ def _search_of(client: pystac_client.Client, source: Any, wanted: Wanted) -> Any
     query = dict(wanted.query) if wanted.query else None
     if query and not client.conforms_to("QUERY"):
         warnings.warn(
-            f"{source_name(source)} does not know `query`: it is asked for all items, which are "
-            "filtered here",
+            for_message(
+                f"{source_name(source)} does not know `query`: it is asked for all items, which "
+                "are filtered here"
+            ),
             CatalogWarning,
             stacklevel=6,
         )

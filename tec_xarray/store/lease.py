@@ -29,6 +29,7 @@ from zarr.core.sync import sync
 
 from tec_numcodecs.arguments import number, switch
 from tec_numcodecs.errors import InvalidInput, TecError
+from tec_numcodecs.redaction import for_message
 from tec_xarray.store.lease_note import Note, claim, is_gone, new_note, now, release, token_of
 from tec_xarray.store.lease_object import LeaseObject
 from tec_xarray.store.location import StoreLocation, is_transaction, joined
@@ -140,7 +141,7 @@ class Lease:
                 note = Note(**(self._note.__dict__ | {"renewed": now(), "count": count}))
                 self._objects.write(note.to_bytes())
             except Exception as error:  # noqa: BLE001  the network; it is tried again
-                logger.warning("the lease could not be renewed: %s", error)
+                logger.warning("the lease could not be renewed: %s", for_message(str(error)))
 
 
 def lost(owner: str) -> TecError:

@@ -88,3 +88,17 @@ def test_the_source_of_weights_holds_no_secrets(monkeypatch: pytest.MonkeyPatch)
     text = source_of(WeightsId("terracodec-1.0-fp-s2l2a-lambda-10", "0" * 64))
     assert "mirror.example" in text
     assert SECRET not in text
+
+
+@pytest.mark.parametrize(
+    "piece", ["http://h/" + 30 * "?", "http://h?name", "a::", "://x:", "http x:y@", "token= ", "b"]
+)
+def test_long_text_takes_no_longer_for_a_letter_than_short_text(piece: str) -> None:
+    """Where a pattern is tried from every place to the end, this takes many minutes."""
+    text = f"token={piece * (150_000 // len(piece))}"
+    assert len(redact(text)) > 0
+
+
+@pytest.mark.parametrize("text", ["http://h/a?b?sig=s3cret", "https://h/x??token=s3cret"])
+def test_a_second_question_mark_hides_no_parameter(text: str) -> None:
+    assert "s3cret" not in redact(text)
