@@ -7,6 +7,7 @@ is asked for.
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ from tec_numcodecs.arithmetic import ieee754
 from tec_numcodecs.chunk.samples import DN_LIMIT
 from tec_numcodecs.errors import InvalidInput
 from tec_xarray.cube.layout_record import LAYOUT, read_memo
+
+logger = logging.getLogger(__name__)
 
 DN_PER_REFLECTANCE = 10_000.0
 DTYPES = ("uint16", "int16", "float32")
@@ -358,10 +361,27 @@ def _sample(cube: xr.DataArray, nodata: int | float | str | None) -> NDArray[np.
     T = cube.shape[0]
     for t in dict.fromkeys((T // 2, 0, T - 1)):
         for window in _windows(cube[t]):
-            values = _valid(window.values, nodata)
+            values = _valid(_read(window), nodata)
             if values.size:
                 return values
     return np.zeros(0, np.float32)
+
+
+def _read(window: xr.DataArray) -> NDArray[Any]:
+    """Compute a window in this process: workers of a cluster have not been asked yet.
+
+    Those that cannot import what it takes would never answer. What they hold already (``persist``)
+    is theirs to compute.
+    """
+    if window.chunks is None:
+        return window.values
+    try:
+        found = window.compute(scheduler="threads").values
+        if found.dtype == window.dtype:
+            return found
+    except Exception as error:  # noqa: BLE001  the same error comes again, if it is not the place
+        logger.debug("a window could not be computed here: %r", error)
+    return window.values
 
 
 def _windows(date: xr.DataArray) -> Iterator[xr.DataArray]:

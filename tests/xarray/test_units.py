@@ -13,7 +13,9 @@ import zarr
 
 import tec_xarray
 from archives import series
+from tec_xarray.encoding.encode_dataset import EncodingSettings, encode_dataset
 from tec_xarray.errors import FillValueWarning
+from tec_xarray.store.codec_metadata import configuration_in
 
 BANDS = ["B02", "B04", "B8A"]
 
@@ -122,3 +124,24 @@ def test_who_says_what_it_is_hears_nothing() -> None:
         lam=20, nodata=-9999, store=zarr.storage.MemoryStore()
     )
     assert (tec_xarray.to_bands(read).B04[:, 10:20, 5:25] == -9999).all()
+
+
+def test_floats_are_judged_before_workers_are_asked(client: Any) -> None:
+    """Of data that no worker has yet, a window is computed in this process."""
+    seen: list[tuple[int, ...]] = []
+
+    def look(values: Any) -> Any:
+        seen.append(values.shape)
+        return values
+
+    data = series(1, (32, 32))[BANDS].astype("float32") / 1e4
+    lazy = data.chunk(y=16).map(
+        lambda a: a.copy(data=a.data.map_blocks(look, dtype=a.dtype, meta=a.data._meta))
+    )
+    meaning = EncodingSettings(lam=20, sensor="S2L2A", nodata=None)
+    found = encode_dataset(lazy, meaning, sample=True).dataset
+    assert configuration_in(found["reflectance"].encoding)["scale"] == 1e-4
+    assert seen
+    held = client.persist(data.chunk(y=16))
+    found = encode_dataset(held, meaning, sample=True).dataset
+    assert configuration_in(found["reflectance"].encoding)["scale"] == 1e-4
