@@ -47,7 +47,22 @@ def encode(array: Samples, config: CodecConfig) -> Future[bytes]:
     InvalidInput
         An environment variable holds a value that its option cannot have.
     """
-    return _submit(("encode", config), array, lambda arrays: decoding.encode(arrays, config))
+    future = _submit(("encode", config), array, lambda arrays: decoding.encode(arrays, config))
+    future.add_done_callback(lambda _: _count(array.nbytes))
+    return future
+
+
+_encoded = 0
+
+
+def encoded_bytes() -> int:
+    """Return how many bytes of samples this process has encoded so far, for bars of progress."""
+    return _encoded
+
+
+def _count(size: int) -> None:
+    global _encoded
+    _encoded += size  # of one thread, and nothing depends on it
 
 
 def decode(data: bytes, config: CodecConfig, shape: decoding.Shape | None) -> Future[Samples]:

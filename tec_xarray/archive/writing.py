@@ -133,8 +133,9 @@ def go(
     work = work_of(archive, marked, jobs, write_block, origin=origin, names=names, source=source)
     before = journal.all() if len(jobs) < journal.states()[..., 0].size else []
     mine = {job.index for job in jobs}
-    with Meter(label, len(jobs), how.progress, [d for d in before if d.index not in mine]) as meter:
-        meter.blocks += meter.done
+    done = [d for d in before if d.index not in mine]
+    total = sum(bytes_of_job(archive, job) for job in jobs)
+    with Meter(label, len(jobs) + len(done), how.progress, done, total) as meter:
 
         def tell(done: Done) -> None:
             meter.tell(done)
@@ -143,6 +144,13 @@ def go(
         run(work, how, tell)
     check_written(archive, jobs)
     lease.check_now()
+
+
+def bytes_of_job(archive: Archive, job: Job) -> int:
+    """Return what the samples of a block take in memory."""
+    region = job.region(block_shape(archive.array))
+    t, _, y, x = (part.stop - part.start if part.stop is not None else 0 for part in region)
+    return int(t * archive.array.shape[1] * y * x * archive.array.dtype.itemsize)
 
 
 def check_written(archive: Archive, jobs: list[Job]) -> None:
