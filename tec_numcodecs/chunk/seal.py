@@ -60,5 +60,6 @@ def check(config: CodecConfig, *, sealed: bool) -> None:
             "loses detail: where they were decoded by it, they would lose it a second time",
             allowed="copies of bytes, or of decoded values without this codec",
             fix=f"{COPY}. For original values: ds.tec.compress(store=...), its region=, "
-            "tec_xarray.append, or a codec made by its class for a new array",
+            "tec_xarray.append, or a codec made by its class for a new array. What a refused write "
+            "has left at its target (metadata, coordinates) holds no samples: delete it",
         )
