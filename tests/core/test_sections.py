@@ -21,7 +21,8 @@ from tec_xarray import tutorial
 
 pytestmark = pytest.mark.skipif(native() is None, reason="no C extension")
 
-MODELS = ["fp", "elic", "tt"]
+MODELS = ["fp", "elic", "tt", "flextec"]
+WRITTEN = ["fp", "elic", "tt"]
 L2A = next(sensor for sensor in SENSORS if sensor.name == "sentinel-2-l2a")
 
 
@@ -64,8 +65,9 @@ def test_random_sections_are_read_as_the_reference_writes_them(model, first):
     for written in random_ones(model, range(first, first + 6)):
         T, _, H, W = written.setting.shape
         dn, has_data = coder_of(written.setting).decode(
-            written.section, (T, H, W), written.setting.r, checksum(written)
-        )
+            written.section, (T, H, W), written.setting.r, checksum(written),
+            tokens=written.setting.quality or 16,
+        )  # fmt: skip
         np.testing.assert_array_equal(dn, written.dn)
         assert np.flatnonzero(has_data).tolist() == written.dates
 
@@ -76,8 +78,9 @@ def test_many_random_sections(model):
     for written in random_ones(model, range(1000, 1500)):
         T, _, H, W = written.setting.shape
         dn, _ = coder_of(written.setting).decode(
-            written.section, (T, H, W), written.setting.r, checksum(written)
-        )
+            written.section, (T, H, W), written.setting.r, checksum(written),
+            tokens=written.setting.quality or 16,
+        )  # fmt: skip
         np.testing.assert_array_equal(dn, written.dn)
 
 
@@ -90,12 +93,25 @@ def test_overviews_and_single_dates_are_those_of_the_reference(model, level):
         last = written.dates[-1]
         found, _ = coder_of(setting).decode(
             written.section, (T, H, W), setting.r, checksum(written), level=level,
-            wanted=[t == last for t in range(T)],
+            wanted=[t == last for t in range(T)], tokens=setting.quality or 16,
         )  # fmt: skip
         known = read_section(
             written.section, setting, reference_of(model), level=level, dates=[last]
         )
         np.testing.assert_array_equal(found[last], known[0])
+
+
+def test_the_first_tokens_of_flextec_are_read_as_the_reference_reads_them():
+    for written in random_ones("flextec", range(400, 404)):
+        setting = written.setting
+        T, _, H, W = setting.shape
+        stored = setting.quality or 16
+        for used in {1, (stored + 1) // 2, stored}:
+            found, _ = coder_of(setting).decode(
+                written.section, (T, H, W), setting.r, checksum(written), tokens=stored, stop=used
+            )
+            known = read_section(written.section, setting, reference_of("flextec"), tokens=used)
+            np.testing.assert_array_equal(found, known)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -115,7 +131,10 @@ def test_damage_is_typed(model):
             else:
                 data.insert(at, int(rng.integers(256)))
             try:
-                coder.decode(bytes(data), (T, H, W), written.setting.r, crc)
+                coder.decode(
+                    bytes(data), (T, H, W), written.setting.r, crc,
+                    tokens=written.setting.quality or 16,
+                )  # fmt: skip
             except CorruptChunk:
                 continue
 
@@ -126,15 +145,15 @@ def real(dates, size):
     return np.ascontiguousarray(cube.values[:dates, :, :size, :size], np.int32)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", WRITTEN)
 @pytest.mark.parametrize("rate", [0, 90, 160])
 def test_what_is_written_is_what_both_read(model, rate):
-    samples = real(2, 64)
+    samples = real(2, 40)
     setting = Setting(samples.shape, L2A.name, tuple(range(12)), model, rate, 0)
     decoded = np.zeros_like(samples)
     coder = coder_of(setting)
     encoded = coder.encode(samples, rate, decoded=decoded)
-    dn, _ = coder.decode(encoded.data, (2, 64, 64), rate, encoded.symbols)
+    dn, _ = coder.decode(encoded.data, (2, 40, 40), rate, encoded.symbols)
     np.testing.assert_array_equal(dn, decoded)
     known = read_section(encoded.data, setting, reference_of(model), checksum=encoded.symbols)
     np.testing.assert_array_equal(dn, known)

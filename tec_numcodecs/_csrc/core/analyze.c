@@ -82,7 +82,7 @@ static int enter_late(const tec_walk *walk, const int32_t *samples, size_t band,
     for (size_t x = 0; x < grid.w; x++) spread(plane + x, grid.w, down, rows.count, grid.h);
     for (size_t i = 0; i < grid.h * grid.w; i++) {
         const int32_t v = (int32_t)floor(plane[i] + 0.5);
-        out[i] = walk->rate ? tec_raise(v, entry) : v;
+        out[i] = walk->unit ? v : tec_raise(v, entry);
     }
     tec_arena_return(walk->arena, mark);
     return 1;

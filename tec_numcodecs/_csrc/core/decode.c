@@ -1,4 +1,4 @@
-#include "walk.h"
+#include "reading.h"
 
 #include <string.h>
 
@@ -7,13 +7,13 @@ static tec_status corrupt(tec_walk *walk, const char *what, const char *allowed,
     return tec_fail(walk->error, TEC_CORRUPT, what, allowed, found);
 }
 
-static void note(tec_walk *walk, const int32_t *symbols, size_t count)
+void tec_note(tec_walk *walk, const int32_t *symbols, size_t count)
 {
     walk->crc = tec_crc32c(walk->crc, symbols, count * sizeof *symbols);
 }
 
-static tec_status pull(tec_walk *walk, const tec_rans_tables *tables, const int32_t *rows,
-                       int32_t *out, size_t count)
+tec_status tec_pull(tec_walk *walk, const tec_rans_tables *tables, const int32_t *rows,
+                    int32_t *out, size_t count)
 {
     size_t where = 0;
     if (!count) return TEC_OK;
@@ -26,12 +26,12 @@ static tec_status pull(tec_walk *walk, const tec_rans_tables *tables, const int3
 
 static tec_status pull_one(tec_walk *walk, const tec_rans_tables *tables, int32_t row, int32_t *out)
 {
-    return pull(walk, tables, &row, out, 1);
+    return tec_pull(walk, tables, &row, out, 1);
 }
 
 /* ---- spectra ------------------------------------------------------------------------------ */
 
-static tec_status read_spectrum(tec_walk *walk, int level, int lists)
+tec_status tec_read_spectrum(tec_walk *walk, int level, int lists)
 {
     const tec_rans_tables *tables = walk->model->rotations;
     const size_t n = walk->layout->count[level];
@@ -41,7 +41,7 @@ static tec_status read_spectrum(tec_walk *walk, int level, int lists)
     if (status) return status;
     if ((size_t)entry >= walk->coder->entries)
         return corrupt(walk, "a codebook entry", "those of the codebook", entry);
-    note(walk, &entry, 1);
+    tec_note(walk, &entry, 1);
     if (lists && n > 1) {
         if (tec_rotations_read(walk->decoder, tables, n, &list))
             return corrupt(walk, "a list of rotations that no encoder wrote", NULL, 0);
@@ -55,7 +55,7 @@ static tec_status read_spectrum(tec_walk *walk, int level, int lists)
             seen[count++] = r.j;
             seen[count++] = r.sign;
         }
-        note(walk, seen, count);
+        tec_note(walk, seen, count);
     }
     walk->spectrum = tec_spectrum_of(walk, level, (unsigned)entry, &list);
     return walk->spectrum ? TEC_OK : walk->error->status;
@@ -80,10 +80,10 @@ static tec_status read_outline(tec_walk *walk, tec_plane p, int *shift, size_t *
         return corrupt(walk, "a shift", "-8 to 8", symbol);
     *shift = symbol;
     walk->shift[p.level][p.k][p.o] = (int8_t)symbol;
-    note(walk, &symbol, 1);
+    tec_note(walk, &symbol, 1);
     for (size_t i = 0; i < blocks; i++)
         walk->rows[i] = flag_rows[tec_flag_bin(walk->sums[i], symbol)];
-    if ((status = pull(walk, prior->tables, walk->rows, walk->symbols, blocks))) return status;
+    if ((status = tec_pull(walk, prior->tables, walk->rows, walk->symbols, blocks))) return status;
     *coded = 0;
     for (size_t i = 0; i < blocks; i++) {
         if (walk->symbols[i] & ~1) return corrupt(walk, "a block flag", "0 or 1", walk->symbols[i]);
@@ -127,7 +127,7 @@ static tec_status read_integers(tec_walk *walk, tec_plane p, int shift, size_t *
         walk->rows[i] = by_bin[tec_scale_bin(scale)];
         wide += scale >= 2048;
     }
-    tec_status status = pull(walk, prior->tables, walk->rows, symbols, found);
+    tec_status status = tec_pull(walk, prior->tables, walk->rows, symbols, found);
     if (status) return status;
     memset(q, 0, p.size.h * p.size.w * sizeof *q);
     for (size_t i = 0; i < found; i++) {
@@ -149,7 +149,7 @@ static tec_status read_integers(tec_walk *walk, tec_plane p, int shift, size_t *
             const unsigned raw = tec_raw_bits(walk->scale[walk->where[i]]);
             if (raw) rows[next++] = TEC_RANS_UNIFORM + (int32_t)raw;
         }
-        if ((status = pull(walk, prior->tables, rows, bits, wide))) return status;
+        if ((status = tec_pull(walk, prior->tables, rows, bits, wide))) return status;
         next = 0;
         for (size_t i = 0; i < found; i++) {
             const unsigned raw = tec_raw_bits(walk->scale[walk->where[i]]);
@@ -158,7 +158,7 @@ static tec_status read_integers(tec_walk *walk, tec_plane p, int shift, size_t *
         memset(q, 0, p.size.h * p.size.w * sizeof *q);
     }
     for (size_t i = 0; i < found; i++) q[walk->where[i]] = symbols[i];
-    note(walk, symbols, found);
+    if (!walk->quiet) tec_note(walk, symbols, found);
     return TEC_OK;
 }
 
@@ -183,7 +183,7 @@ static tec_status place(tec_walk *walk, tec_plane p, size_t count)
     return TEC_OK;
 }
 
-static tec_status read_plane(tec_walk *walk, tec_plane p)
+tec_status tec_read_plane(tec_walk *walk, tec_plane p)
 {
     int shift;
     size_t coded, count = 0;
@@ -203,7 +203,7 @@ static tec_status choose_by_reading(void *state, const tec_choice *c, int32_t *q
 {
     tec_walk *walk = state;
     const tec_rans_tables *tables = walk->model->context.tables;
-    tec_status status = pull(walk, tables, c->row, q, c->count);
+    tec_status status = tec_pull(walk, tables, c->row, q, c->count);
     if (status) return status;
     int32_t *rows = walk->rows, *bits = walk->symbols;
     size_t wide = 0, next = 0;
@@ -212,16 +212,16 @@ static tec_status choose_by_reading(void *state, const tec_choice *c, int32_t *q
             return corrupt(walk, "a symbol", "up to 2^21", q[i]);
         if (c->raw[i]) rows[wide++] = TEC_RANS_UNIFORM + c->raw[i];
     }
-    if ((status = pull(walk, tables, rows, bits, wide))) return status;
+    if ((status = tec_pull(walk, tables, rows, bits, wide))) return status;
     for (size_t i = 0; i < c->count; i++) {
         if (c->raw[i]) q[i] = q[i] * (1 << c->raw[i]) + bits[next++] - ((1 << c->raw[i]) >> 1);
         q[i] += c->base[i];
     }
-    note(walk, q, c->count);
+    tec_note(walk, q, c->count);
     return TEC_OK;
 }
 
-static tec_status read_detail(tec_walk *walk, tec_plane p)
+tec_status tec_read_detail(tec_walk *walk, tec_plane p)
 {
     int shift;
     size_t coded;
@@ -243,7 +243,7 @@ static tec_status read_low(tec_walk *walk, int32_t *integers)
     const tec_size size = walk->layout->plane[TEC_LOW][0];
     for (size_t k = 0; k < n; k++) {
         const tec_plane plane = {TEC_LOW, k, 0, size};
-        const tec_status status = read_plane(walk, plane);
+        const tec_status status = tec_read_plane(walk, plane);
         if (status) return status;
         int32_t *own = integers + k * size.h * size.w;
         if (walk->fields[TEC_LOW].some[k][0])
@@ -262,7 +262,7 @@ static tec_status read_level(tec_walk *walk, int level)
             const tec_plane plane = {level, k, o, walk->layout->plane[level][o]};
             if (!plane.size.h || !plane.size.w) continue;
             const tec_status status =
-                walk->model->kind == TEC_FP ? read_plane(walk, plane) : read_detail(walk, plane);
+                walk->model->kind == TEC_FP ? tec_read_plane(walk, plane) : tec_read_detail(walk, plane);
             if (status) return status;
         }
     return TEC_OK;
@@ -287,7 +287,7 @@ tec_status tec_date_decode(tec_walk *walk, const uint8_t *data, size_t size, int
         int32_t refers;
         if ((status = pull_one(walk, walk->model->rotations, TEC_RANS_UNIFORM + 1, &refers)))
             return status;
-        note(walk, &refers, 1);
+        tec_note(walk, &refers, 1);
         if (refers)
             walk->networks = walk->model->context.tt;
         else
@@ -295,16 +295,19 @@ tec_status tec_date_decode(tec_walk *walk, const uint8_t *data, size_t size, int
     }
     int32_t *integers = tec_take(walk->arena, layout->count[TEC_LOW] * low, sizeof *integers);
     if (!integers || !tec_level_enter(walk, TEC_LOW)) return no_memory(walk);
-    if ((status = read_spectrum(walk, TEC_LOW, lists))) return status;
+    if ((status = tec_read_spectrum(walk, TEC_LOW, lists))) return status;
     if ((status = read_low(walk, integers))) return status;
-    if ((status = tec_low_leave(walk, integers))) return status;
+    int32_t *values = tec_low_values(walk, integers);
+    if (!values) return walk->error->status;
+    tec_low_leave(walk, values);
     if (level == TEC_LOW && out) tec_show(walk, TEC_LOW, walk->under, level, out);
     for (int l = TEC_LEVELS - 1; l >= (int)level && layout->count[l]; l--) {
         walk->error->level = l;
-        if ((status = read_spectrum(walk, l, lists))) return status;
+        if ((status = tec_read_spectrum(walk, l, lists))) return status;
         if (!tec_level_enter(walk, l)) return no_memory(walk);
         if ((status = read_level(walk, l))) return status;
-        int32_t *planes = tec_level_leave(walk, l, keep);
+        tec_level_bands(walk, l, keep);
+        int32_t *planes = tec_level_merge(walk, l);
         if (!planes) return no_memory(walk);
         /* Cut first: showing native samples changes their planes. */
         if (l && !tec_level_cut(walk, l, planes)) return no_memory(walk);

@@ -7,7 +7,7 @@
 #include "walk.h"
 
 enum { LOW_LIMIT = 1 << 24, REFERENCE_LIMIT = 1 << 16, RUN = 256 };
-enum { LEAST_SCALE = -36, MOST_SCALE = 104, SCALES = MOST_SCALE - LEAST_SCALE + 1 };
+enum { LEAST_SCALE = -36, RAW_SCALE = 32, MOST_SCALE = 104, SCALES = MOST_SCALE - LEAST_SCALE + 1 };
 
 /* ---- bands in steps ----------------------------------------------------------------------- */
 
@@ -169,6 +169,64 @@ static int refer_level(tec_walk *walk, int level)
     return 1;
 }
 
+/* ---- the pass before ----------------------------------------------------------------------- */
+
+static inline int32_t size_of(int32_t x) { return x < 0 ? -x : x; }
+
+/* Magnitudes of the pass before, summed over all components. */
+static void sum_components(const tec_neighborhood *last, int32_t *every)
+{
+    memset(every, 0, 3 * last->numbers * sizeof *every);
+    for (size_t k = 0; k < last->n; k++)
+        for (size_t i = 0; i < 3 * last->numbers; i++)
+            every[i] += last->magnitude[k * 3 * last->numbers + i];
+}
+
+/* Sums over the places (2y, 2x) to (2y + 1, 2x + 1) of the next finer level. */
+static void sum_fours(const tec_neighborhood *fine, tec_neighborhood *own, tec_size size, size_t k,
+                      size_t o)
+{
+    const int32_t *from = fine->magnitude + (k * 3 + o) * fine->numbers;
+    const size_t rows = fine->numbers / fine->pitch;
+    int32_t *to = own->finer + (k * 3 + o) * own->numbers;
+    for (size_t y = 0; y < size.h; y++)
+        for (size_t x = 0; x < size.w; x++) {
+            int32_t sum = 0;
+            for (size_t i = 0; i < 4; i++) {
+                const size_t row = 2 * y + i / 2 + 1, column = 2 * x + i % 2 + 1;
+                if (row < rows && column < fine->pitch) sum += from[row * fine->pitch + column];
+            }
+            to[(y + 1) * own->pitch + x + 1] = sum;
+        }
+}
+
+static int refer_pass(tec_walk *walk, int level)
+{
+    const tec_layout *layout = walk->layout;
+    const tec_neighborhood *last = walk->last->levels;
+    tec_neighborhood *own = &walk->levels[level];
+    const size_t n = own->n;
+    own->old = tec_take_zeros(walk->arena, n * 3 * own->numbers, sizeof(int32_t));
+    own->every = tec_take(walk->arena, 3 * own->numbers, sizeof(int32_t));
+    if (!own->old || !own->every) return 0;
+    sum_components(&last[level], own->every);
+    if (level && layout->count[level - 1]) {
+        own->finer = tec_take_zeros(walk->arena, n * 3 * own->numbers, sizeof(int32_t));
+        if (!own->finer) return 0;
+    }
+    const int32_t *bands = walk->seen->detail[level];
+    for (int o = 0; o < 3; o++) {
+        const tec_size size = layout->plane[level][o];
+        if (!size.h || !size.w) continue;
+        into_border(walk->spectrum, bands, size, walk->step[level][o], REFERENCE_LIMIT,
+                    own->old + (size_t)o * own->numbers, 3 * own->numbers, own->pitch);
+        bands += n * size.h * size.w;
+        for (size_t k = 0; own->finer && k < layout->count[level - 1]; k++)
+            sum_fours(&last[level - 1], own, size, k, (size_t)o);
+    }
+    return 1;
+}
+
 /* ---- levels ------------------------------------------------------------------------------- */
 
 /* Adds magnitudes of components that are complete to the sums over the components before. */
@@ -193,10 +251,12 @@ int tec_surround(tec_walk *walk, int level)
 {
     tec_neighborhood *own = &walk->levels[level];
     const tec_size low = walk->layout->low[level];
-    *own = (tec_neighborhood){.n = walk->layout->count[level], .pitch = low.w + 2};
-    own->numbers = (low.h + 2) * own->pitch;
-    own->q = tec_take_zeros(walk->arena, own->n * 3 * own->numbers, sizeof(int32_t));
-    own->magnitude = tec_take_zeros(walk->arena, own->n * 3 * own->numbers, sizeof(int32_t));
+    if (!walk->passes) { /* a pass has made room for all levels when it began */
+        *own = (tec_neighborhood){.n = walk->layout->count[level], .pitch = low.w + 2};
+        own->numbers = (low.h + 2) * own->pitch;
+        own->q = tec_take_zeros(walk->arena, own->n * 3 * own->numbers, sizeof(int32_t));
+        own->magnitude = tec_take_zeros(walk->arena, own->n * 3 * own->numbers, sizeof(int32_t));
+    }
     own->before = tec_take_zeros(walk->arena, 3 * own->numbers, sizeof(int32_t));
     own->total = tec_take(walk->arena, own->numbers, sizeof(int32_t));
     own->low = tec_take(walk->arena, own->n * own->numbers, sizeof(int32_t));
@@ -205,6 +265,7 @@ int tec_surround(tec_walk *walk, int level)
     into_border(walk->spectrum, walk->under, low, walk->step[level][0], LOW_LIMIT, own->low,
                 own->numbers, own->pitch);
     for (size_t k = 0; k < own->n; k++) repeat_edges(own->low + k * own->numbers, low, own->pitch);
+    if (walk->last) return refer_pass(walk, level);
     return !walk->pasts || refer_level(walk, level);
 }
 
@@ -291,7 +352,9 @@ static void know(tec_walk *walk, tec_plane p, int shift, known *out)
     }
     if (own->old) {
         out->old[0] = own->old + (k * 3 + o) * numbers;
-        out->old[1] = own->change + k * numbers;
+        out->old[1] = walk->last ? own->every + o * numbers : own->change + k * numbers;
+        if (own->finer) out->old[2] = own->finer + (k * 3 + o) * numbers;
+        out->all.pass = walk->last != NULL;
         out->all.old = (tec_planes){out->old, numbers, own->pitch};
     }
 }
@@ -317,6 +380,60 @@ static tec_status outside(tec_walk *walk)
     return tec_fail(walk->error, TEC_BAD_WEIGHTS, "a row or place outside of tables", NULL, 0);
 }
 
+tec_pass tec_pass_tables(const tec_context *context)
+{
+    return (tec_pass){(int32_t)context->rows, 2 * (int32_t)context->rows};
+}
+
+int32_t tec_flag_row(const tec_context *context, int logit)
+{
+    const int32_t first = 2 * (int32_t)context->rows + (int32_t)context->digit_rows;
+    return first + (logit < -32 ? -32 : logit > 31 ? 31 : logit) + 32;
+}
+
+/* Rows of the coefficients of a phase. */
+static void choose_rows(const tec_walk *walk, const int32_t packed[SCALES], size_t count,
+                        const int32_t *before)
+{
+    const tec_scratch *s = &walk->scratch;
+    if (!before) {
+        tec_context_choose(s->mean, s->scale, s->shape, count, packed, LEAST_SCALE, MOST_SCALE,
+                           s->row, s->base, s->raw);
+        return;
+    }
+    tec_pass_rows(tec_pass_tables(&walk->model->context), before, count, s->mean, s->scale,
+                  s->shape, packed, LEAST_SCALE, RAW_SCALE - 1, s->row);
+    memset(s->base, 0, count * sizeof *s->base);
+    memset(s->raw, 0, count * sizeof *s->raw);
+}
+
+/* Integers to coefficients, s->q to s->value; the largest magnitude, or -1. */
+static int64_t rescale(const tec_walk *walk, tec_plane p, size_t count)
+{
+    const tec_context *c = &walk->model->context;
+    const tec_scratch *s = &walk->scratch;
+    const int32_t step = walk->step[p.level][p.o];
+    const size_t later = (size_t)walk->pass - 1;
+    if (walk->model->kind != TEC_FLEXTEC || !walk->passes)
+        return tec_context_rescale(s->q, s->row, s->base, s->raw, count, c->offsets, c->rows, 0,
+                                   step, s->value);
+    if (!walk->last)
+        return tec_context_rescale(s->q, s->row, s->base, s->raw, count, c->first_offsets, c->rows,
+                                   32, step, s->value);
+    if (step == TEC_STEP_UNIT) {
+        int64_t peak = 0;
+        for (size_t i = 0; i < count; i++) {
+            s->value[i] = s->q[i];
+            if (size_of(s->q[i]) > peak) peak = size_of(s->q[i]);
+        }
+        return peak;
+    }
+    return tec_pass_rescale(tec_pass_tables(c), s->q, s->row, count,
+                            c->zero_offsets + later * c->rows * 3, c->rows,
+                            c->digit_offsets + later * c->digit_rows * 2, c->digit_rows, step,
+                            s->value);
+}
+
 tec_status tec_detail_code(tec_walk *walk, tec_plane p, int shift, const uint8_t *flags,
                            tec_chooser choose, void *state, int32_t *q)
 {
@@ -330,6 +447,8 @@ tec_status tec_detail_code(tec_walk *walk, tec_plane p, int shift, const uint8_t
     int32_t *detail = walk->detail[p.o] + p.k * count_of_plane;
     const size_t above = p.level < TEC_LEVELS - 1 ? walk->levels[p.level + 1].pitch : 0;
     const size_t stride = network->layers[0].inputs, outputs = network->layers[2].outputs;
+    const int32_t *last =
+        walk->last ? walk->last->levels[p.level].q + (p.k * 3 + p.o) * numbers : NULL;
     int32_t packed[SCALES];
     known around;
     pack_rows(packed);
@@ -357,14 +476,13 @@ tec_status tec_detail_code(tec_walk *walk, tec_plane p, int shift, const uint8_t
         if (tec_context_shapes(s->out, outputs, features, stride, around.old[0], numbers,
                                s->own + first, some, s->mean, s->scale, s->shape))
             return outside(walk);
-        tec_context_choose(s->mean, s->scale, s->shape, some, packed, LEAST_SCALE, MOST_SCALE,
-                           s->row, s->base, s->raw);
-        const tec_choice choice = {s->flat + first, s->row, s->base, s->raw, some};
+        for (size_t i = 0; last && i < some; i++) s->before[i] = last[s->own[first + i]];
+        const int32_t *before = last ? s->before : NULL;
+        choose_rows(walk, packed, some, before);
+        const tec_choice choice = {s->flat + first, s->row, s->base, s->raw, before, some};
         const tec_status status = choose(state, &choice, s->q);
         if (status) return status;
-        const int64_t peak = tec_context_rescale(s->q, s->row, s->base, s->raw, some,
-                                                 context->offsets, context->rows, 0,
-                                                 walk->step[p.level][p.o], s->value);
+        const int64_t peak = rescale(walk, p, some);
         if (peak < 0) return outside(walk);
         if (peak > TEC_COEFFICIENT_LIMIT)
             return tec_fail(walk->error, TEC_CORRUPT, "a coefficient in DN", "up to 2^22", peak);

@@ -272,7 +272,10 @@ static tec_status write_low(tec_writer *w)
         const tec_status status = write_plane(w, p, residuals, NULL, NULL);
         if (status) return status;
     }
-    return tec_low_leave(walk, integers);
+    int32_t *values = tec_low_values(walk, integers);
+    if (!values) return walk->error->status;
+    tec_low_leave(walk, values);
+    return TEC_OK;
 }
 
 static tec_status write_level(tec_writer *w, int level)
@@ -337,7 +340,8 @@ tec_status tec_date_encode(tec_writer *w, int refers, tec_visited *keep, int32_t
         if (!tec_level_enter(walk, l)) return no_memory(walk);
         if ((status = write_level(w, l))) return status;
         if (!whole) continue;
-        int32_t *planes = tec_level_leave(walk, l, keep);
+        tec_level_bands(walk, l, keep);
+        int32_t *planes = tec_level_merge(walk, l);
         if (!planes || (l && !tec_level_cut(walk, l, planes))) return no_memory(walk);
         if (decoded) tec_show(walk, l, planes, 0, decoded);
     }

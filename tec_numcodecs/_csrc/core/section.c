@@ -1,4 +1,5 @@
 /* Section 2 of a chunk: its table, and the dates one by one. FORMAT.md 4. */
+#include "flextec.h"
 #include "history.h"
 
 #include <stdlib.h>
@@ -146,6 +147,8 @@ typedef struct {
     tec_chunk chunk;
     tec_arena arena;
     tec_history past;
+    tec_flex flex;
+    unsigned stop; /* tokens to read, 0 for all */
     tec_error *error;
 } work;
 
@@ -179,6 +182,19 @@ static tec_status decode_date(work *w, const contents *c, const stream *s, unsig
     return TEC_OK;
 }
 
+static tec_status decode_passes(work *w, const contents *c, const stream *s, unsigned level,
+                                int32_t *out)
+{
+    const unsigned tokens = w->chunk.tokens;
+    const unsigned used = w->stop && w->stop < tokens ? w->stop : tokens;
+    uint32_t crc = 0;
+    const tec_status status =
+        tec_flex_decode(&w->flex, w->coder, &c->layouts[s->layout], w->chunk.rate, s->data, s->size,
+                        c->lists, tokens, used, level, out, &crc, w->error);
+    if (status || level || used < tokens || crc == s->symbols) return status;
+    return tec_fail(w->error, TEC_CORRUPT, "symbols of another checksum", "the stored one", crc);
+}
+
 static tec_status decode_dates(work *w, const contents *c, const uint8_t *wanted, unsigned level,
                                int32_t *out)
 {
@@ -190,7 +206,9 @@ static tec_status decode_dates(work *w, const contents *c, const uint8_t *wanted
         const int shown = !wanted || wanted[t];
         if (!s->there || (!shown && !chained)) continue;
         int32_t *own = shown ? out + t * samples_of(w, level) : NULL;
-        const tec_status status = decode_date(w, c, s, level, chained, own);
+        const tec_status status = w->coder->model->kind == TEC_FLEXTEC
+                                      ? decode_passes(w, c, s, level, own)
+                                      : decode_date(w, c, s, level, chained, own);
         if (status) {
             w->error->date = (int32_t)t;
             return status;
@@ -204,7 +222,8 @@ tec_status tec_decode(const tec_coder *coder, tec_chunk chunk, const uint8_t *da
                       int32_t *out, uint8_t *has_data, tec_error *error)
 {
     *error = (tec_error){TEC_OK, NULL, NULL, 0, -1, -1};
-    (void)stop;
+    if (coder->model->kind == TEC_FLEXTEC && (!chunk.tokens || chunk.tokens > TEC_TOKENS))
+        return tec_fail(error, TEC_BAD_ARGUMENT, "a number of tokens", "1 to 16", chunk.tokens);
     if (chunk.rate > TEC_MOST_RATE || level > TEC_LOW || !chunk.dates || !chunk.height ||
         !chunk.width)
         return tec_fail(error, TEC_BAD_ARGUMENT, "a rate index, level or shape", NULL, 0);
@@ -212,11 +231,12 @@ tec_status tec_decode(const tec_coder *coder, tec_chunk chunk, const uint8_t *da
     if (!c.streams) return tec_fail(error, TEC_NO_MEMORY, "no memory for a table", NULL, 0);
     tec_status status = read_contents(coder, chunk, data, size, symbols, &c, error);
     if (!status) {
-        work w = {.coder = coder, .chunk = chunk, .error = error};
+        work w = {.coder = coder, .chunk = chunk, .stop = stop, .error = error};
         for (size_t t = 0; t < chunk.dates; t++) has_data[t] = (uint8_t)c.streams[t].there;
         status = decode_dates(&w, &c, wanted, level, out);
         tec_arena_free(&w.arena);
         tec_arena_free(&w.past.arena);
+        tec_flex_free(&w.flex);
     }
     free_contents(&c);
     return status;

@@ -43,11 +43,12 @@ static int take_scratch(tec_walk *walk, size_t most, size_t blocks)
     const size_t features = TEC_PLANE_FEATURES + TEC_REFERENCE_FEATURES + TEC_OWN_FEATURES;
     int64_t **const longs[4] = {&s->flat, &s->own, &s->parent, &s->block};
     float **const floats[3] = {&s->mean, &s->scale, &s->shape};
-    int32_t **const ints[6] = {&s->row, &s->base, &s->raw, &s->q, &s->value, &s->expected};
+    int32_t **const ints[7] = {&s->row,   &s->base,     &s->raw,   &s->q,
+                               &s->value, &s->expected, &s->before};
     int fine = 1;
     for (int i = 0; i < 4; i++) fine &= !!(*longs[i] = tec_take(walk->arena, most, 8));
     for (int i = 0; i < 3; i++) fine &= !!(*floats[i] = tec_take(walk->arena, most, 4));
-    for (int i = 0; i < 6; i++) fine &= !!(*ints[i] = tec_take(walk->arena, most, 4));
+    for (int i = 0; i < 7; i++) fine &= !!(*ints[i] = tec_take(walk->arena, most, 4));
     fine &= !!(s->features = tec_take(walk->arena, most, features * sizeof(int16_t)));
     fine &= !!(s->out = tec_take(walk->arena, most, 4 * sizeof(float)));
     return fine && (s->flags = tec_take(walk->arena, blocks, 1));
@@ -61,6 +62,7 @@ int tec_walk_begin(tec_walk *walk, const tec_coder *coder, const tec_layout *lay
     walk->model = coder->model;
     walk->layout = layout;
     walk->rate = rate;
+    walk->unit = !rate;
     walk->octave = rate / 16;
     tec_steps(rate, walk->step);
     walk->arena = arena;
@@ -189,28 +191,38 @@ static void to_bands(const tec_walk *walk, int32_t *planes, size_t n, size_t cou
                          aligned(walk));
 }
 
-int tec_low_leave(tec_walk *walk, const int32_t *integers)
+int32_t *tec_low_values(tec_walk *walk, const int32_t *integers)
 {
     const tec_layout *layout = walk->layout;
-    const size_t n = layout->count[TEC_LOW];
-    const size_t plane = layout->plane[TEC_LOW][0].h * layout->plane[TEC_LOW][0].w;
+    const size_t count = layout->count[TEC_LOW] * layout->plane[TEC_LOW][0].h *
+                         layout->plane[TEC_LOW][0].w;
     const int64_t step = walk->step[TEC_LOW][0];
-    int32_t *under = tec_take(walk->arena, n * plane, sizeof *under);
-    if (!under) return tec_fail(walk->error, TEC_NO_MEMORY, "no memory", NULL, 0);
-    for (size_t i = 0; i < n * plane; i++) {
+    int32_t *values = tec_take(walk->arena, count, sizeof *values);
+    if (!values) {
+        tec_fail(walk->error, TEC_NO_MEMORY, "no memory for the low-pass", NULL, 0);
+        return NULL;
+    }
+    for (size_t i = 0; i < count; i++) {
         const int64_t q = integers[i], size = q < 0 ? -q : q;
         const int64_t value = step == TEC_STEP_UNIT ? size : tec_in_dn(64 * size, step);
-        if (value > TEC_COEFFICIENT_LIMIT)
-            return tec_fail(walk->error, TEC_CORRUPT, "a coefficient of the low-pass in DN",
-                            "up to 2^22", value);
-        under[i] = (int32_t)(q < 0 ? -value : value);
+        if (value > TEC_COEFFICIENT_LIMIT) {
+            tec_fail(walk->error, TEC_CORRUPT, "a coefficient of the low-pass in DN", "up to 2^22",
+                     value);
+            return NULL;
+        }
+        values[i] = (int32_t)(q < 0 ? -value : value);
     }
-    to_bands(walk, under, n, plane);
-    walk->under = under;
-    return TEC_OK;
+    return values;
 }
 
-static int keep_level(const tec_walk *walk, int level, tec_visited *keep)
+void tec_low_leave(tec_walk *walk, int32_t *values)
+{
+    const tec_size size = walk->layout->plane[TEC_LOW][0];
+    to_bands(walk, values, walk->layout->count[TEC_LOW], size.h * size.w);
+    walk->under = values;
+}
+
+static void keep_level(const tec_walk *walk, int level, tec_visited *keep)
 {
     const tec_layout *layout = walk->layout;
     const size_t n = layout->count[level], low = layout->low[level].h * layout->low[level].w;
@@ -224,26 +236,30 @@ static int keep_level(const tec_walk *walk, int level, tec_visited *keep)
         if (count) memcpy(to, walk->detail[o], count * sizeof(int32_t));
         to += count;
     }
-    return 1;
 }
 
-int32_t *tec_level_leave(tec_walk *walk, int level, tec_visited *keep)
+void tec_level_bands(tec_walk *walk, int level, tec_visited *keep)
 {
     const tec_layout *layout = walk->layout;
-    const size_t n = layout->count[level];
+    for (int o = 0; o < 3; o++)
+        to_bands(walk, walk->detail[o], layout->count[level],
+                 layout->plane[level][o].h * layout->plane[level][o].w);
+    if (keep) keep_level(walk, level, keep);
+}
+
+int32_t *tec_level_merge(tec_walk *walk, int level)
+{
+    const tec_layout *layout = walk->layout;
+    const size_t n = layout->count[level], low = layout->low[level].h * layout->low[level].w;
     const tec_size grid = layout->grid[level];
-    size_t plane[3];
     int32_t *planes = tec_take(walk->arena, n * grid.h * grid.w, sizeof *planes);
     if (!planes) return NULL;
-    for (int o = 0; o < 3; o++) {
-        plane[o] = layout->plane[level][o].h * layout->plane[level][o].w;
-        to_bands(walk, walk->detail[o], n, plane[o]);
-    }
-    if (keep) keep_level(walk, level, keep);
     for (size_t i = 0; i < n; i++) {
-        tec_subbands parts = {walk->under + i * layout->low[level].h * layout->low[level].w, {0}};
-        for (int o = 0; o < 3; o++)
-            if (plane[o]) parts.detail[o] = walk->detail[o] + i * plane[o];
+        tec_subbands parts = {walk->under + i * low, {0}};
+        for (int o = 0; o < 3; o++) {
+            const size_t plane = layout->plane[level][o].h * layout->plane[level][o].w;
+            if (plane) parts.detail[o] = walk->detail[o] + i * plane;
+        }
         tec_wavelet_inverse(parts, grid, planes + i * grid.h * grid.w);
     }
     return planes;
@@ -283,7 +299,7 @@ static void lower_row(const int32_t *x, size_t count, double a, double gain, int
 static double numerator(const tec_walk *walk, size_t band)
 {
     const int entry = walk->layout->entry[band];
-    return entry && !walk->rate ? TEC_GAIN[entry] : TEC_GAIN[0];
+    return entry && walk->unit ? TEC_GAIN[entry] : TEC_GAIN[0];
 }
 
 /* A band that has entered by the level that is wanted. */

@@ -24,6 +24,7 @@ typedef struct {
     int32_t *total;             /* (numbers): over orientations, too; of a level that is complete */
     int32_t *low;               /* (n, numbers): the image under the level */
     int32_t *old, *change;      /* (n, 3, numbers), (n, numbers) of a reference, or NULL */
+    int32_t *every, *finer;     /* of the pass before: (3, numbers), (n, 3, numbers) or NULL */
 } tec_neighborhood;
 
 /* Scratch for the places of a plane. */
@@ -32,7 +33,7 @@ typedef struct {
     size_t ends[4];
     int16_t *features;
     float *out, *mean, *scale, *shape;
-    int32_t *row, *base, *raw, *q, *value, *expected;
+    int32_t *row, *base, *raw, *q, *value, *expected, *before;
     uint8_t *flags; /* with a border */
 } tec_scratch;
 
@@ -42,16 +43,18 @@ typedef struct {
     tec_size size;
 } tec_plane;
 
-typedef struct {
+typedef struct tec_walk {
     const tec_coder *coder;
     const tec_model *model;
     const tec_layout *layout;
-    unsigned rate, octave;
+    unsigned rate, octave;      /* of a pass of flextec, those that it stands for */
+    int unit;                   /* steps of the chunk are 1: late bands have no gain */
     int32_t step[TEC_LEVELS + 1][3]; /* in sixteenths of a DN */
     tec_arena *arena;
     tec_error *error;
     tec_rans_decoder *decoder; /* of who reads */
     uint32_t crc;              /* of the symbols so far */
+    int quiet;                 /* integers of planes under rows of `fp` are not in it */
     int8_t shift[TEC_LEVELS + 1][TEC_MOST_BANDS][3];
     const tec_visited *followed; /* whose shifts these follow, or NULL */
     tec_fields fields[TEC_LEVELS + 1];
@@ -64,6 +67,10 @@ typedef struct {
     const tec_network (*networks)[3];
     const tec_visited *const *past; /* dates that this one refers to, or NULL */
     size_t pasts;
+    /* Passes of flextec: */
+    int passes, pass;            /* whether there are any; 0 to 3 */
+    const struct tec_walk *last; /* the pass before, or NULL */
+    const tec_visited *seen;     /* what it reconstructed */
     /* Scratch for a plane: */
     int32_t *scale, *integers, *rows, *symbols, *where, *sums;
     uint8_t *flags;
@@ -94,12 +101,16 @@ static inline int64_t tec_in_dn(int64_t magnitude64, int64_t step)
     return (magnitude64 * step + 512) >> 10;
 }
 
-/* After the low-pass is known as integers (n, plane) in `integers`: planes under level 4. */
-int tec_low_leave(tec_walk *walk, const int32_t *integers);
-/* After all details of a level: inverse spectrum and wavelet. Returns planes (n, grid) that the
- * level splits, of the bands of the level; NULL if there is no memory. `keep` gets a copy of what
- * later dates may refer to, or is NULL. */
-int32_t *tec_level_leave(tec_walk *walk, int level, tec_visited *keep);
+/* After the low-pass is known as integers (n, plane): coefficients, in arena memory, then planes
+ * under level 4, walk->under, from coefficients. */
+int32_t *tec_low_values(tec_walk *walk, const int32_t *integers);
+void tec_low_leave(tec_walk *walk, int32_t *values);
+/* After all details of a level: inverse spectrum. `keep` gets a copy of what later dates or passes
+ * may refer to, or is NULL. */
+void tec_level_bands(tec_walk *walk, int level, tec_visited *keep);
+/* Then the inverse wavelet. Returns planes (n, grid) that the level splits, of the bands of the
+ * level; NULL if there is no memory. */
+int32_t *tec_level_merge(tec_walk *walk, int level);
 /* Cuts planes of a level to those of the bands that the next finer level has. */
 int tec_level_cut(tec_walk *walk, int level, const int32_t *planes);
 
@@ -115,11 +126,16 @@ int tec_surround(tec_walk *walk, int level);
 typedef struct {
     const int64_t *flat;
     const int32_t *row, *base, *raw;
+    const int32_t *before; /* integers of the pass before, or NULL */
     size_t count;
 } tec_choice;
 typedef tec_status (*tec_chooser)(void *state, const tec_choice *choice, int32_t *q);
 tec_status tec_detail_code(tec_walk *walk, tec_plane plane, int shift, const uint8_t *flags,
                            tec_chooser choose, void *state, int32_t *q);
+
+/* Rows of a later pass of flextec: integers that were 0 before, binary digits, block flags. */
+tec_pass tec_pass_tables(const tec_context *context);
+int32_t tec_flag_row(const tec_context *context, int logit);
 
 /* Shows planes at a level as samples of the chunk; see FORMAT.md 9.0 and 9.7. planes (n, grid) of
  * the bands of `level`, out (bands, height, width) at level `wanted`. */
