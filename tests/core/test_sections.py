@@ -22,7 +22,6 @@ from tec_xarray import tutorial
 pytestmark = pytest.mark.skipif(native() is None, reason="no C extension")
 
 MODELS = ["fp", "elic", "tt", "flextec"]
-WRITTEN = ["fp", "elic", "tt"]
 L2A = next(sensor for sensor in SENSORS if sensor.name == "sentinel-2-l2a")
 
 
@@ -145,7 +144,7 @@ def real(dates, size):
     return np.ascontiguousarray(cube.values[:dates, :, :size, :size], np.int32)
 
 
-@pytest.mark.parametrize("model", WRITTEN)
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("rate", [0, 90, 160])
 def test_what_is_written_is_what_both_read(model, rate):
     samples = real(2, 40)

@@ -1,6 +1,8 @@
 /* Writing a date: decisions, symbols, and the image that the context models look at. */
 #include "encode.h"
 
+#include "reading.h"
+
 #include <string.h>
 
 /* Squared steps that a bit is worth: to `fp`, to the choice of blocks under a context model, and to
@@ -13,39 +15,34 @@ static tec_status no_memory(tec_walk *walk)
     return tec_fail(walk->error, TEC_NO_MEMORY, "no memory to encode a date", NULL, 0);
 }
 
-static void note(tec_walk *walk, const int32_t *symbols, size_t count)
-{
-    walk->crc = tec_crc32c(walk->crc, symbols, count * sizeof *symbols);
-}
-
-static tec_status push(tec_writer *w, const tec_rans_tables *tables, const int32_t *symbols,
-                       const int32_t *rows, size_t count)
+tec_status tec_push(tec_walk *walk, tec_rans_encoder *to, const tec_rans_tables *tables,
+                    const int32_t *symbols, const int32_t *rows, size_t count)
 {
     size_t where;
-    if (!count || !tec_rans_push(&w->encoder, tables, symbols, rows, count, &where)) return TEC_OK;
-    return no_memory(&w->walk);
+    if (!count || !tec_rans_push(to, tables, symbols, rows, count, &where)) return TEC_OK;
+    return no_memory(walk);
 }
 
-static tec_status push_one(tec_writer *w, const tec_rans_tables *tables, int32_t symbol,
-                           int32_t row)
+static tec_status push_one(tec_walk *walk, tec_rans_encoder *to, const tec_rans_tables *tables,
+                           int32_t symbol, int32_t row)
 {
-    return push(w, tables, &symbol, &row, 1);
+    return tec_push(walk, to, tables, &symbol, &row, 1);
 }
 
 /* ---- spectra ------------------------------------------------------------------------------ */
 
-static tec_status write_spectrum(tec_writer *w, int level)
+tec_status tec_write_spectrum(tec_walk *walk, tec_rans_encoder *to, const tec_analysis *analysis,
+                              int level, int lists)
 {
-    tec_walk *walk = &w->walk;
     const tec_rans_tables *tables = walk->model->rotations;
     const size_t n = walk->layout->count[level];
-    const tec_rotations *list = &w->analysis.list[level];
-    const int32_t entry = w->analysis.entry[level];
-    const tec_status status = push_one(w, tables, entry, TEC_RANS_UNIFORM + 4);
+    const tec_rotations *list = &analysis->list[level];
+    const int32_t entry = analysis->entry[level];
+    const tec_status status = push_one(walk, to, tables, entry, TEC_RANS_UNIFORM + 4);
     if (status) return status;
-    note(walk, &entry, 1);
-    if (w->lists && n > 1) {
-        if (tec_rotations_write(&w->encoder, tables, n, list)) return no_memory(walk);
+    tec_note(walk, &entry, 1);
+    if (lists && n > 1) {
+        if (tec_rotations_write(to, tables, n, list)) return no_memory(walk);
         int32_t seen[1 + 4 * TEC_ROTATIONS];
         size_t count = 0;
         seen[count++] = (int32_t)list->count;
@@ -55,7 +52,7 @@ static tec_status write_spectrum(tec_writer *w, int level)
             seen[count++] = list->list[i].j;
             seen[count++] = list->list[i].sign;
         }
-        note(walk, seen, count);
+        tec_note(walk, seen, count);
     }
     walk->spectrum = tec_spectrum_of(walk, level, (unsigned)entry, list);
     return walk->spectrum ? TEC_OK : walk->error->status;
@@ -63,7 +60,7 @@ static tec_status write_spectrum(tec_writer *w, int level)
 
 /* ---- planes ------------------------------------------------------------------------------- */
 
-static size_t flag_blocks(const int32_t *q, tec_size size, uint8_t *flags)
+size_t tec_flag_blocks(const int32_t *q, tec_size size, uint8_t *flags)
 {
     const size_t down = tec_blocks(size.h), across = tec_blocks(size.w);
     size_t coded = 0;
@@ -77,9 +74,9 @@ static size_t flag_blocks(const int32_t *q, tec_size size, uint8_t *flags)
     return coded;
 }
 
-static tec_status write_outline(tec_writer *w, tec_plane p, int shift, const uint8_t *flags)
+tec_status tec_write_outline(tec_walk *walk, tec_rans_encoder *to, tec_plane p, int shift,
+                             const uint8_t *flags)
 {
-    tec_walk *walk = &w->walk;
     const tec_prior *prior = &walk->model->prior;
     const size_t group = (size_t)prior->group[walk->octave];
     const int32_t *flag_rows = prior->flag_rows + (group * 6 + (size_t)p.level) * TEC_FLAG_BINS;
@@ -87,23 +84,23 @@ static tec_status write_outline(tec_writer *w, tec_plane p, int shift, const uin
     const int before = tec_shift_before(walk, p);
     const int32_t symbol = shift;
     const tec_status status =
-        push_one(w, prior->tables, symbol,
+        push_one(walk, to, prior->tables, symbol,
                  prior->shift_rows[group * 17 + (size_t)(before + TEC_SHIFT_LIMIT)]);
     if (status) return status;
     walk->shift[p.level][p.k][p.o] = (int8_t)shift;
-    note(walk, &symbol, 1);
+    tec_note(walk, &symbol, 1);
     for (size_t i = 0; i < blocks; i++) {
         walk->rows[i] = flag_rows[tec_flag_bin(walk->sums[i], shift)];
         walk->symbols[i] = flags[i];
     }
-    return push(w, prior->tables, walk->symbols, walk->rows, blocks);
+    return tec_push(walk, to, prior->tables, walk->symbols, walk->rows, blocks);
 }
 
 /* Integers of the coded blocks of a plane under the rows of `fp`. */
-static tec_status write_integers(tec_writer *w, tec_plane p, int shift, const uint8_t *flags,
-                                 const int32_t *q)
+tec_status tec_write_integers(tec_walk *walk, tec_rans_encoder *to, tec_plane p, int shift,
+                              const uint8_t *flags, const int32_t *q, int32_t *raw_symbols,
+                              int32_t *raw_rows)
 {
-    tec_walk *walk = &w->walk;
     const tec_prior *prior = &walk->model->prior;
     const size_t group = (size_t)prior->group[walk->octave], across = tec_blocks(p.size.w);
     const int32_t *by_bin =
@@ -124,8 +121,8 @@ static tec_status write_integers(tec_writer *w, tec_plane p, int shift, const ui
             walk->rows[count] = by_bin[tec_scale_bin(scale)];
             walk->symbols[count] = value >> raw;
             if (raw) {
-                w->rows[wide] = TEC_RANS_UNIFORM + (int32_t)raw;
-                w->symbols[wide++] = value & ((1 << raw) - 1);
+                raw_rows[wide] = TEC_RANS_UNIFORM + (int32_t)raw;
+                raw_symbols[wide++] = value & ((1 << raw) - 1);
             }
             if (detail && value) {
                 const int64_t size = value < 0 ? -(int64_t)value : value;
@@ -138,9 +135,9 @@ static tec_status write_integers(tec_writer *w, tec_plane p, int shift, const ui
             }
             count++;
         }
-    note(walk, walk->where, count);
-    const tec_status status = push(w, prior->tables, walk->symbols, walk->rows, count);
-    return status ? status : push(w, prior->tables, w->symbols, w->rows, wide);
+    if (!walk->quiet) tec_note(walk, walk->where, count);
+    const tec_status status = tec_push(walk, to, prior->tables, walk->symbols, walk->rows, count);
+    return status ? status : tec_push(walk, to, prior->tables, raw_symbols, raw_rows, wide);
 }
 
 static tec_status write_plane(tec_writer *w, tec_plane p, const int32_t *values, const float *rows,
@@ -151,9 +148,9 @@ static tec_status write_plane(tec_writer *w, tec_plane p, const int32_t *values,
     tec_plane_expect(walk, p);
     const double price = walk->model->kind == TEC_FP ? PRICE : BLOCK_PRICE;
     const int shift = tec_decide(walk, p, values, rows, columns, price, &w->points, q);
-    const size_t coded = flag_blocks(q, p.size, walk->flags);
-    tec_status status = write_outline(w, p, shift, walk->flags);
-    if (!status && coded) status = write_integers(w, p, shift, walk->flags, q);
+    const size_t coded = tec_flag_blocks(q, p.size, walk->flags);
+    tec_status status = tec_write_outline(walk, &w->encoder, p, shift, walk->flags);
+    if (!status && coded) status = tec_write_integers(walk, &w->encoder, p, shift, walk->flags, q, w->symbols, w->rows);
     tec_fields_set(&walk->fields[p.level], p.k, p.o, q, p.size, coded > 0);
     return status;
 }
@@ -217,7 +214,7 @@ static tec_status write_detail(tec_writer *w, tec_plane p, const int32_t *values
     const size_t plane = p.size.h * p.size.w;
     tec_plane_expect(walk, p);
     const int shift = tec_decide(walk, p, values, rows, columns, BLOCK_PRICE, &w->points, q);
-    size_t coded = flag_blocks(q, p.size, walk->flags);
+    size_t coded = tec_flag_blocks(q, p.size, walk->flags);
     w->values = values;
     w->step = walk->step[p.level][p.o];
     forget(w);
@@ -225,7 +222,7 @@ static tec_status write_detail(tec_writer *w, tec_plane p, const int32_t *values
     if (coded) {
         status = tec_detail_code(walk, p, shift, walk->flags, choose_by_deciding, w, q);
         if (status) return status;
-        const size_t kept = flag_blocks(q, p.size, w->flags);
+        const size_t kept = tec_flag_blocks(q, p.size, w->flags);
         if (memcmp(w->flags, walk->flags, blocks)) { /* a flag says whether its block is zero */
             memcpy(walk->flags, w->flags, blocks);
             memcpy(w->decided, q, plane * sizeof *q);
@@ -235,9 +232,10 @@ static tec_status write_detail(tec_writer *w, tec_plane p, const int32_t *values
         }
         coded = kept;
     }
-    if ((status = write_outline(w, p, shift, walk->flags))) return status;
-    note(walk, w->log, w->seen);
-    status = push(w, walk->model->context.tables, w->symbols, w->rows, w->recorded);
+    if ((status = tec_write_outline(walk, &w->encoder, p, shift, walk->flags))) return status;
+    tec_note(walk, w->log, w->seen);
+    status = tec_push(walk, &w->encoder, walk->model->context.tables, w->symbols, w->rows,
+                      w->recorded);
     tec_fields_set(&walk->fields[p.level], p.k, p.o, q, p.size, coded > 0);
     const int32_t *found = walk->detail[p.o] + p.k * plane;
     const double unit = (double)TEC_STEP_UNIT / w->step;
@@ -272,6 +270,7 @@ static tec_status write_low(tec_writer *w)
         const tec_status status = write_plane(w, p, residuals, NULL, NULL);
         if (status) return status;
     }
+    w->low = integers;
     int32_t *values = tec_low_values(walk, integers);
     if (!values) return walk->error->status;
     tec_low_leave(walk, values);
@@ -325,18 +324,18 @@ tec_status tec_date_encode(tec_writer *w, int refers, tec_visited *keep, int32_t
     tec_status status;
     if (walk->pasts) {
         const int32_t bit = refers;
-        if ((status = push_one(w, walk->model->rotations, bit, TEC_RANS_UNIFORM + 1)))
+        if ((status = push_one(walk, &w->encoder, walk->model->rotations, bit, TEC_RANS_UNIFORM + 1)))
             return status;
-        note(walk, &bit, 1);
+        tec_note(walk, &bit, 1);
         if (refers)
             walk->networks = walk->model->context.tt;
         else
             walk->pasts = 0;
     }
     if (!tec_level_enter(walk, TEC_LOW)) return no_memory(walk);
-    if ((status = write_spectrum(w, TEC_LOW)) || (status = write_low(w))) return status;
+    if ((status = tec_write_spectrum(walk, &w->encoder, &w->analysis, TEC_LOW, w->lists)) || (status = write_low(w))) return status;
     for (int l = TEC_LEVELS - 1; l >= 0 && layout->count[l]; l--) {
-        if ((status = write_spectrum(w, l))) return status;
+        if ((status = tec_write_spectrum(walk, &w->encoder, &w->analysis, l, w->lists))) return status;
         if (!tec_level_enter(walk, l)) return no_memory(walk);
         if ((status = write_level(w, l))) return status;
         if (!whole) continue;

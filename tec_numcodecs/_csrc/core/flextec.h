@@ -64,4 +64,10 @@ tec_status tec_flex_decode(tec_flex *flex, const tec_coder *coder, const tec_lay
                            unsigned tokens, unsigned used, unsigned level, int32_t *out,
                            uint32_t *crc, tec_error *error);
 
+/* Encodes a date on which `first`, whose walk has begun and that is analyzed, decides as elic does;
+ * encoders: one for each of the tokens. decoded may be NULL. */
+struct tec_writer;
+tec_status tec_flex_encode(tec_flex *flex, struct tec_writer *first, unsigned rate, unsigned tokens,
+                           tec_rans_encoder *encoders, int32_t *decoded, uint32_t *crc);
+
 #endif

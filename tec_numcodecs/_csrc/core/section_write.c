@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "encode.h"
+#include "flextec.h"
 #include "history.h"
 
 enum { BITMAP = 1, LISTS = 2, LAYOUTS = 4 };
@@ -68,6 +69,7 @@ typedef struct {
     unsigned flags;
     tec_arena arena, other; /* of a date, and of another attempt at it */
     tec_history past;
+    tec_flex flex;
     tec_layout *layouts;
     stream *streams;
     buffer body;
@@ -170,6 +172,38 @@ static tec_status encode_once(work *w, const int32_t *samples, const tec_layout 
     return status;
 }
 
+/* A date of flextec: sizes of its tokens, then the tokens. */
+static tec_status encode_passes(work *w, const int32_t *samples, const tec_layout *layout, size_t t,
+                                int32_t *decoded)
+{
+    const unsigned tokens = w->chunk.tokens;
+    tec_rans_encoder encoders[TEC_TOKENS] = {{0}};
+    buffer body = {0};
+    tec_writer first;
+    tec_arena_reset(&w->arena);
+    w->streams[t].start = w->body.size;
+    tec_status status = begin(w, &first, layout, &w->arena);
+    if (!status && !tec_analyze(&first.walk, samples, w->flags, &first.analysis))
+        status = no_memory(w);
+    if (!status)
+        status = tec_flex_encode(&w->flex, &first, w->chunk.rate, tokens, encoders, decoded,
+                                 &w->streams[t].symbols);
+    for (unsigned i = 0; !status && i < tokens; i++) {
+        tec_rans_stream found;
+        tec_rans_finish(&encoders[i], &found);
+        append_varint(&w->body, found.header_size + found.words_size);
+        append(&body, found.header, found.header_size);
+        append(&body, found.words, found.words_size);
+    }
+    append(&w->body, body.data, body.size);
+    w->streams[t].size = w->body.size - w->streams[t].start;
+    if (!status && (body.failed || w->body.failed)) status = no_memory(w);
+    for (unsigned i = 0; i < tokens; i++) tec_rans_encoder_clear(&encoders[i]);
+    tec_rans_encoder_clear(&first.encoder);
+    free(body.data);
+    return status;
+}
+
 /* ---- chunks ------------------------------------------------------------------------------- */
 
 /* A layout that can be coded: bands whose native samples would fall on each other are whole. */
@@ -243,10 +277,11 @@ static tec_status encode_dates(work *w, const int32_t *samples, const uint8_t *h
         const size_t at = t * samples_of(w);
         int32_t *picture = decoded ? decoded + at : NULL;
         make_layout(w, replication ? &replication[t] : NULL, &w->layouts[t]);
+        const tec_kind kind = w->coder->model->kind;
         const tec_status status =
-            w->coder->model->kind == TEC_TT
-                ? encode_twice(w, samples + at, &w->layouts[t], t, picture)
-                : encode_once(w, samples + at, &w->layouts[t], t, picture);
+            (kind == TEC_TT        ? encode_twice
+             : kind == TEC_FLEXTEC ? encode_passes
+                                   : encode_once)(w, samples + at, &w->layouts[t], t, picture);
         if (status) {
             w->error->date = (int32_t)t;
             return status;
@@ -266,9 +301,8 @@ tec_status tec_encode(const tec_coder *coder, tec_chunk chunk, const int32_t *sa
     *out = (tec_bytes){NULL, 0};
     if (chunk.rate > TEC_MOST_RATE || !chunk.dates || !chunk.height || !chunk.width)
         return tec_fail(error, TEC_BAD_ARGUMENT, "a rate index or shape", NULL, 0);
-    if (coder->model->kind == TEC_FLEXTEC)
-        return tec_fail(error, TEC_BAD_ARGUMENT, "flextec, which this core does not know yet", NULL,
-                        0);
+    if (coder->model->kind == TEC_FLEXTEC && (!chunk.tokens || chunk.tokens > TEC_TOKENS))
+        return tec_fail(error, TEC_BAD_ARGUMENT, "a number of tokens", "1 to 16", chunk.tokens);
     uint8_t *dates = calloc(chunk.dates, 1);
     w.layouts = calloc(chunk.dates, sizeof *w.layouts);
     w.streams = calloc(chunk.dates, sizeof *w.streams);
@@ -295,5 +329,6 @@ tec_status tec_encode(const tec_coder *coder, tec_chunk chunk, const int32_t *sa
     tec_arena_free(&w.arena);
     tec_arena_free(&w.other);
     tec_arena_free(&w.past.arena);
+    tec_flex_free(&w.flex);
     return status;
 }
