@@ -6,6 +6,8 @@
 #   make test-all     every test, and more random examples of each
 #   make test-train   tests that need compressai and terracodec, in an environment of their own
 #   make test-numpy1  the tests of `make test` with numpy 1.26, in that same environment
+#   make test-min     tests of what needs no torch, with the lowest versions that are allowed
+#   make test-latest  the same with the newest, pre-releases included
 #   make fuzz         a minute and a half of coverage-guided fuzzing; longer: ARGS="--seconds 3600"
 #   make bench        speed and memory against other codecs
 #   make bench-train  the same with TerraCodec's FP, in the environment of test-train
@@ -38,7 +40,7 @@ PIP := -m pip --disable-pip-version-check --quiet --quiet
 PACKAGES := $(wildcard tec_numcodecs tec_xarray)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lint test test-all test-train test-numpy1 fuzz bench bench-train bench-rd notebooks docs clean
+.PHONY: help demo lint test test-all test-train test-numpy1 test-min test-latest fuzz bench bench-train bench-rd notebooks docs clean
 
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
@@ -64,6 +66,14 @@ test-train: $(TRAIN)/.installed
 
 test-numpy1: $(TRAIN)/.installed
 	$(TRAIN)/bin/python -m pytest -m "not slow and not train" $(SHARED) $(ARGS)
+
+# Rooms whose tests import no torch. What breaks with other versions is what touches Zarr and xarray.
+TORCHLESS := tests/archive tests/xarray tests/codec/test_zarr.py tests/codec/test_sensors.py
+test-min: .venv-min/.installed
+	.venv-min/bin/python -m pytest -m "not slow and not train" $(SHARED) $(TORCHLESS) $(ARGS)
+
+test-latest: .venv-latest/.installed
+	.venv-latest/bin/python -m pytest -m "not slow and not train" $(SHARED) $(TORCHLESS) $(ARGS)
 
 # Where there is no wheel of atheris for the Python in use, `make test` still replays the corpus.
 fuzz: $(VENV)/.installed-fuzz
@@ -136,6 +146,21 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	$(BIN)/python $(PIP) install --group docs
 	@touch $@
 
+# pytest and what tests start; no torch.
+TOOLS := "pytest>=9" "pytest-xdist>=3.6" "hypothesis>=6.120" "scipy>=1.12" "jsonschema>=4.18"
+.venv-min/.installed: $(INPUTS) .ci/minimum.py
+	$(PYTHON) -m venv .venv-min
+	$(PYTHON) .ci/minimum.py > .venv-min/constraints.txt
+	.venv-min/bin/python $(PIP) install --upgrade "pip>=25.1"
+	.venv-min/bin/python $(PIP) install -c .venv-min/constraints.txt $(TOOLS) --editable ".[complete]"
+	@touch $@
+
+.venv-latest/.installed: $(INPUTS)
+	$(PYTHON) -m venv .venv-latest
+	.venv-latest/bin/python $(PIP) install --upgrade "pip>=25.1"
+	.venv-latest/bin/python $(PIP) install --pre --upgrade $(TOOLS) --editable ".[complete]"
+	@touch $@
+
 # compressai caps numpy below 2, and it and terracodec import torchvision. The registry's torchvision
 # wheel for Linux is a CUDA build: with a CPU build of torch it installs but does not import. Only
 # its pure Python half is used here, so .ci/torchvision_on_cpu.py, put into this environment only,
@@ -159,7 +184,7 @@ $(TRAIN)/.installed-bench: $(TRAIN)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(TRAIN) build dist *.egg-info demo-output
+	rm -rf $(VENV) $(TRAIN) .venv-min .venv-latest build dist *.egg-info demo-output
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f tec_numcodecs/_native*.so tec_numcodecs/_native*.pyd
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

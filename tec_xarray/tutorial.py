@@ -20,7 +20,7 @@ LAYOUTS = ("bands", "cube")
 
 
 @dataclass(frozen=True)
-class Scene:
+class BundledScene:
     """A bundled scene: its file in ``tec_xarray/data``, and what must be said about it."""
 
     file: str
@@ -39,7 +39,7 @@ MADE_UP = "made up: the source gives no dates and no place"
 SIZE = 10.0  # m, of a pixel
 
 SCENES = {
-    "0173706": Scene(
+    "0173706": BundledScene(
         file="0173706.npz",
         title="Sentinel-2 L2A, four seasons of one place (SSL4EO-S12 sample 0173706)",
         attribution="Contains modified Copernicus Sentinel data. SSL4EO-S12 v1.1 "
@@ -120,7 +120,7 @@ def open_dataset(name: str = "0173706", *, layout: str = "bands") -> xr.Dataset:
     return dataset
 
 
-def _labels(scene: Scene, shape: tuple[int, ...]) -> dict[str, xr.Variable]:
+def _labels(scene: BundledScene, shape: tuple[int, ...]) -> dict[str, xr.Variable]:
     """Return dates, coordinates of the centers of pixels, and the CRS."""
     left, top = scene.corner
     crs = pyproj.CRS.from_epsg(scene.epsg)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tec_numcodecs.errors import InvalidInput, WeightsError
+from tec_numcodecs.weights.local_store import search_path
 from tec_numcodecs.weights.reachable import reason_unreachable
 
 PUBLISHED = "terracodec-1.0"  # what a user calls the family
@@ -176,8 +177,8 @@ def fetch(checkpoint: Published) -> Path:
         It is on this machine neither in ``TEC_WEIGHTS_DIR`` nor in the hub's cache, and cannot
         be downloaded. The message says what to fetch and where to put it.
     """
-    for directory in filter(None, os.environ.get("TEC_WEIGHTS_DIR", "").split(os.pathsep)):
-        path = Path(directory) / checkpoint.file
+    for directory in search_path():
+        path = directory / checkpoint.file
         if path.is_file():
             return path
     # Slow to import, and only this function needs it.

@@ -147,10 +147,10 @@ def info(
     """Say what is inside: model, weights, rate, bytes, errors, dates."""
     with error_exit():
         from tec_xarray.archive.describing import info as describe
-        from tec_xarray.report.archive_info import text_of
+        from tec_xarray.report.archive_info import info_text
 
         found = describe(_reading(store), group=group)
-        show(found, as_json=as_json, text=text_of(found, "--resume"))
+        show(found, as_json=as_json, text=info_text(found, "--resume"))
 
 
 @app.command()
@@ -285,10 +285,10 @@ def _write(
 
 def _report(store: str, group: str | None, *, as_json: bool) -> None:
     from tec_xarray.archive.describing import info as describe
-    from tec_xarray.report.archive_info import text_of
+    from tec_xarray.report.archive_info import info_text
 
     found = describe(_reading(store), group=group)
-    show(found, as_json=as_json, text=text_of(found, "--resume"))
+    show(found, as_json=as_json, text=info_text(found, "--resume"))
 
 
 def _reading(store: str) -> Any:

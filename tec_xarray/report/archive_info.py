@@ -23,12 +23,12 @@ class ArchiveInfo(dict[str, Any]):
         return dict(self)
 
     def __str__(self) -> str:
-        return text_of(self)
+        return info_text(self)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return html_of(self)
+        return info_html(self)
 
 
 def rows_of(found: Mapping[str, Any], resume: str = RESUME) -> list[tuple[str, str]]:
@@ -55,14 +55,14 @@ def rows_of(found: Mapping[str, Any], resume: str = RESUME) -> list[tuple[str, s
     return [("store", found["store"]), *rows]
 
 
-def text_of(found: Mapping[str, Any], resume: str = RESUME) -> str:
+def info_text(found: Mapping[str, Any], resume: str = RESUME) -> str:
     """Write what is known of an archive as lines for a terminal."""
     lines = [_row(name, text) for name, text in rows_of(found, resume)]
     lines += ["".join([f"{band:<9}", *(f"{v:>9}" for v in v)]) for band, *v in _bands(found)]
     return "\n".join(lines)
 
 
-def html_of(found: Mapping[str, Any]) -> str:
+def info_html(found: Mapping[str, Any]) -> str:
     """Write it for a notebook, with inherited colors only: any theme stays readable."""
     cell = "text-align:left;padding:1px 8px"
     rows = "".join(
