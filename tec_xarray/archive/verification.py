@@ -206,9 +206,13 @@ def _open(place: StoreLocation) -> tuple[Archive | None, list[Problem]]:
         There is nothing of ours, damaged or not.
     """
     try:
-        _check_group(place)
+        place.open()
     except OSError as error:
         return None, [("store", f"{NOT_SEEN}{for_message(repr(error))}")]
+    except InvalidInput as error:
+        if not _is_damaged(place):
+            raise
+        return None, [("store", f"damaged: {error}")]
     problems: list[Problem] = []
     try:
         if has_journal(place):
@@ -236,15 +240,6 @@ def _open(place: StoreLocation) -> tuple[Archive | None, list[Problem]]:
 def _with_notes(archive: Archive, *, journal: bool) -> Archive:
     notes = {**archive.notes, _FROM_JOURNAL: journal}
     return Archive(archive.place, archive.variable, archive.array, archive.codec, notes)
-
-
-def _check_group(place: StoreLocation) -> None:
-    """Refuse what is no group; metadata that cannot be read are those of one that is damaged."""
-    try:
-        place.open()
-    except InvalidInput:
-        if not _is_damaged(place):
-            raise
 
 
 def _is_damaged(place: StoreLocation) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,6 +87,8 @@ class StoreLocation:
                 allowed="a store that holds one",
                 fix="check the path, and group= if the archive lies in one",
             ) from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise damaged_metadata(self.label, error) from error
         except NO_STORE as error:
             raise no_store(self.store, error) from error
 
@@ -246,7 +249,7 @@ def no_store(store: Any, error: Exception) -> InvalidInput:
     return InvalidInput(
         f"store = {shown(store)}: {error}",
         allowed="a path, a URL, or a Zarr store that can be read",
-        fix="pass store='cube.zarr', for example",
+        fix="pass 'cube.zarr', for example",
     )
 
 
