@@ -97,7 +97,7 @@ def test_everything_beside_the_pixels_survives(tmp_path: Path) -> None:
     np.testing.assert_allclose(read["NDVI"], whole["NDVI"], atol=6e-4)
     assert read["SCL"].attrs["long_name"] == "classes"
     assert read.attrs["title"] == "made up"
-    assert read.tec.to_bands()["B02"].attrs["center_wavelength"] == 501
+    assert read.tec.to_bands()["B02"].attrs["center_wavelength"] == 500
     assert tec_xarray.verify(store, whole).ok
 
 
