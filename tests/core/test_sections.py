@@ -59,9 +59,8 @@ def random_ones(model, seeds):
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("first", [0, 100])
-def test_random_sections_are_read_as_the_reference_writes_them(model, first):
-    for written in random_ones(model, range(first, first + 6)):
+def test_random_sections_are_read_as_the_reference_writes_them(model):
+    for written in random_ones(model, range(4)):
         T, _, H, W = written.setting.shape
         dn, has_data = coder_of(written.setting).decode(
             written.section, (T, H, W), written.setting.r, checksum(written),
@@ -86,7 +85,7 @@ def test_many_random_sections(model):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("level", [1, 2, 5])
 def test_overviews_and_single_dates_are_those_of_the_reference(model, level):
-    for written in random_ones(model, range(200, 204)):
+    for written in random_ones(model, range(200, 202)):
         setting = written.setting
         T, _, H, W = setting.shape
         last = written.dates[-1]
@@ -101,7 +100,7 @@ def test_overviews_and_single_dates_are_those_of_the_reference(model, level):
 
 
 def test_the_first_tokens_of_flextec_are_read_as_the_reference_reads_them():
-    for written in random_ones("flextec", range(400, 404)):
+    for written in random_ones("flextec", range(400, 402)):
         setting = written.setting
         T, _, H, W = setting.shape
         stored = setting.quality or 16
@@ -116,7 +115,7 @@ def test_the_first_tokens_of_flextec_are_read_as_the_reference_reads_them():
 @pytest.mark.parametrize("model", MODELS)
 def test_damage_is_typed(model):
     rng = np.random.default_rng(5)
-    for written in random_ones(model, range(300, 303)):
+    for written in random_ones(model, range(300, 302)):
         T, _, H, W = written.setting.shape
         coder, crc = coder_of(written.setting), checksum(written)
         for _ in range(40):
@@ -147,12 +146,12 @@ def real(dates, size):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("rate", [0, 90, 160])
 def test_what_is_written_is_what_both_read(model, rate):
-    samples = real(2, 40)
-    setting = Setting(samples.shape, L2A.name, tuple(range(12)), model, rate, 0)
+    samples = np.ascontiguousarray(real(2, 33)[:, [1, 2, 3, 7]])
+    setting = Setting(samples.shape, L2A.name, (1, 2, 3, 7), model, rate, 0)
     decoded = np.zeros_like(samples)
     coder = coder_of(setting)
     encoded = coder.encode(samples, rate, decoded=decoded)
-    dn, _ = coder.decode(encoded.data, (2, 40, 40), rate, encoded.symbols)
+    dn, _ = coder.decode(encoded.data, (2, 33, 33), rate, encoded.symbols)
     np.testing.assert_array_equal(dn, decoded)
     known = read_section(encoded.data, setting, reference_of(model), checksum=encoded.symbols)
     np.testing.assert_array_equal(dn, known)

@@ -14,7 +14,7 @@ from tec_numcodecs.reference2.layout import Layout
 from tec_numcodecs.reference2.samples import read_residual, replicated
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(5))
 def test_residuals_of_any_layout_are_read_as_they_were_written(seed):
     rng = np.random.default_rng(seed)
     C = int(rng.integers(1, 6))
