@@ -8,6 +8,7 @@
 #   make test-numpy1  the tests of `make test` with numpy 1.26, in that same environment
 #   make test-min     tests of what needs no torch, with the lowest versions that are allowed
 #   make test-latest  the same with the newest, pre-releases included
+#   make test-gpu     on a machine with a GPU: the same streams as on the CPU, speed and memory
 #   make fuzz         a minute and a half of coverage-guided fuzzing; longer: ARGS="--seconds 3600"
 #   make bench        speed and memory against other codecs
 #   make bench-train  the same with TerraCodec's FP, in the environment of test-train
@@ -40,7 +41,7 @@ PIP := -m pip --disable-pip-version-check --quiet --quiet
 PACKAGES := $(wildcard tec_numcodecs tec_xarray)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lint test test-all test-train test-numpy1 test-min test-latest fuzz bench bench-train bench-rd notebooks docs clean
+.PHONY: help demo lint test test-all test-train test-numpy1 test-min test-latest test-gpu fuzz bench bench-train bench-rd notebooks docs clean
 
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
@@ -74,6 +75,11 @@ test-min: .venv-min/.installed
 
 test-latest: .venv-latest/.installed
 	.venv-latest/bin/python -m pytest -m "not slow and not train" $(SHARED) $(TORCHLESS) $(ARGS)
+
+# Five minutes on a machine with a GPU and a torch that reaches it: make test-gpu PYTHON_GPU=python3
+PYTHON_GPU ?= $(BIN)/python
+test-gpu:
+	PYTHONPATH="$(CURDIR)" $(PYTHON_GPU) -m benchmarks.gpu $(ARGS)
 
 # Where there is no wheel of atheris for the Python in use, `make test` still replays the corpus.
 fuzz: $(VENV)/.installed-fuzz

@@ -137,14 +137,37 @@ def get_options() -> Options:
     InvalidInput
         An environment variable holds a value that the setting cannot have.
     """
-    values = _from_environment()
-    for layer in _layers:  # one read of the name: a writer replaces the tuple, never edits it
-        values.update(layer.values)
-    found = replace(_DEFAULTS, **values)
+    found = replace(_DEFAULTS, **settings_given())
     least = _least_limit.get()
     if least is None:
         return found
     return replace(found, quality=0, max_chunk_bytes=max(found.max_chunk_bytes, least))
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that `set_options` would refuse, and change nothing.
+
+    Raises
+    ------
+    InvalidInput
+        An unknown setting, or a value that it cannot have.
+    """
+    for key, value in settings.items():
+        _parse(key, value)
+
+
+def settings_given() -> dict[str, Any]:
+    """Return the settings that somebody made, here or in the environment; not the defaults.
+
+    Raises
+    ------
+    InvalidInput
+        As of `get_options`.
+    """
+    values = _from_environment()
+    for layer in _layers:  # one read of the name: a writer replaces the tuple, never edits it
+        values.update(layer.values)
+    return values
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from tec_xarray.cube.layout import Bands
 from tec_xarray.encoding.encode_dataset import DEFAULT_LAM, EncodingSettings, encode_dataset
 from tec_xarray.encoding.second_loss import drop_codec, is_compressed
 from tec_xarray.execution.scheduler import How
+from tec_xarray.store.codec_metadata import configuration_in
 from tec_xarray.store.lease import WAIT
 from tec_xarray.store.location import StoreLocation, WriteTarget, check_group
 from tec_xarray.store.reading import open_store
@@ -62,6 +63,8 @@ def compress(
     embed_weights: bool = False,
     retries: int = 2,
     resources: Mapping[str, float] | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
     progress: bool | None = None,
     wait: float = WAIT,
     break_lease: bool = False,
@@ -134,6 +137,11 @@ def compress(
         How to write to `store`: how often to try a block again, what a task needs of a Dask worker
         (``{"GPU": 1}``), and whether to show a bar. The work runs on the current Dask client or
         scheduler. What is interrupted can be finished with `tec_xarray.resume`.
+    device, batch_size
+        With `store`: where published models code blocks, here or on every worker (``"cuda"``), and
+        how many chunks go through a network together. They travel with the work; without them
+        what `tec_numcodecs.set_options` says in this process does, or else each worker's
+        environment. A device that is not there is an error before the first block.
     wait, break_lease
         An archive has one writer at a time. If there is another one, how many seconds to wait for
         it to finish, before this one is refused; and whether to take its place at once, because it
@@ -184,8 +192,14 @@ def compress(
         zarr_format=zarr_format,
         appendable=appendable,
     )
-    how = How(retries, resources, progress, wait, break_lease)
+    how = How(retries, resources, progress, wait, break_lease, device, batch_size)
     _check_per(per, store, region)
+    if store is None and not (device is None and batch_size is None):
+        raise InvalidInput(
+            f"device={device!r}, batch_size={batch_size!r} without store=",
+            allowed="store=, where they are used at once",
+            fix="tec_numcodecs.set_options(device=..., batch_size=...) for whatever writes later",
+        )
     _check_embed(embed_weights, store, region)
     format_and_mode = (settings.zarr_format, mode, consolidated)
     target = _target(store, group, storage_options, format_and_mode, region)
@@ -194,6 +208,9 @@ def compress(
         return encoded.dataset
     from tec_xarray.archive import regions, writing
 
+    for variable_there in encoded.dataset.data_vars.values():
+        if codec := configuration_in(variable_there.encoding):
+            how.check_devices(codec)
     if region is not None:
         regions.write_region(encoded.dataset, target, region, how)
     else:

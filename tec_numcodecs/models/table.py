@@ -50,6 +50,9 @@ class Family:
         Module that is a `RateScale`; None if weights are trained for one rate each.
     reversible : bool
         Whether integer samples come back exactly at rate index 0.
+    devices : str or None
+        ``module:function`` that refuses a device that is not there; None if its models run on the
+        CPU whatever the options say.
     metadata, tensors : str or None
         By what its files are told: a key of their metadata, how names of tensors begin.
     largest : int
@@ -63,6 +66,7 @@ class Family:
     largest: int
     metadata: str | None = None
     tensors: str | None = None
+    devices: str | None = None
 
     def rate_scale(self) -> RateScale | None:
         """Return how rates map to rate indices; None if the weights have one rate each."""
@@ -125,6 +129,7 @@ TERRACODEC = Family(
     rates=None,
     reversible=False,
     metadata=FROZEN_KEY,
+    devices="tec_numcodecs.models.terracodec.devices:checked_device",
     largest=1 << 30,
 )
 FAMILIES: tuple[Family, ...] = (TERRACODEC, MINI)
@@ -167,6 +172,21 @@ def spec_of(family: str, name: str) -> ModelSpec:
 def family_of(name: str) -> Family | None:
     """Find a family by the first word of an id; None if there is none."""
     return next((family for family in FAMILIES if family.name == name), None)
+
+
+def check_device(family: str, device: str) -> None:
+    """Refuse a device on which models of a family cannot run here.
+
+    Raises
+    ------
+    InvalidInput
+        It is not there.
+    MissingExtra
+        What would reach it is not installed.
+    """
+    known = family_of(family)
+    if known is not None and known.devices is not None:
+        located(known.devices)(device)
 
 
 def numbers() -> dict[int, str]:

@@ -41,6 +41,8 @@ def append(
     storage_options: dict[str, Any] | None = None,
     retries: int = 2,
     resources: Mapping[str, float] | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
     progress: bool | None = None,
     wait: float = WAIT,
     break_lease: bool = False,
@@ -57,7 +59,7 @@ def append(
         The archive; best made with ``compress(..., appendable=True)``. What a plain ``to_zarr``
         wrote, or what has lost its journal, is read once and gets a journal first. What its blocks
         lost is not known then: their errors are NaN in the journal, None in `tec_xarray.info`.
-    retries, resources, progress, wait, break_lease
+    retries, resources, device, batch_size, progress, wait, break_lease
         As of `tec_xarray.compress`.
     **settings
         Of `tec_xarray.compress`: only what the data do not say themselves (`bands`, `variable`).
@@ -77,7 +79,7 @@ def append(
     TecError
         Blocks failed. The archive is as it was; the same call once more finishes the work.
     """
-    how = How(retries, resources, progress, wait, break_lease)
+    how = How(retries, resources, progress, wait, break_lease, device, batch_size)
     place = StoreLocation.of(store, group, storage_options)
     check_reach(place.store)
     if not has_journal(place):

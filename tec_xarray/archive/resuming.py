@@ -33,6 +33,8 @@ def resume(
     storage_options: dict[str, Any] | None = None,
     retries: int = 2,
     resources: Mapping[str, float] | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
     progress: bool | None = None,
     wait: float = WAIT,
     break_lease: bool = False,
@@ -47,7 +49,7 @@ def resume(
         interrupted `append`, the same new dates.
     store, group, storage_options
         The archive.
-    retries, resources, progress, wait, break_lease
+    retries, resources, device, batch_size, progress, wait, break_lease
         As of `tec_xarray.compress`.
     **settings
         Of `tec_xarray.compress`. They are taken from the archive and need not be given, but for
@@ -65,7 +67,7 @@ def resume(
     TecError
         Blocks failed; all others are written.
     """
-    how = How(retries, resources, progress, wait, break_lease)
+    how = How(retries, resources, progress, wait, break_lease, device, batch_size)
     place = StoreLocation.of(store, group, storage_options)
     check_reach(place.store)
     check_there(place, how.patience)

@@ -10,7 +10,8 @@ from tec_numcodecs.errors import TecError
 _OPTIONS = (
     "model", "lam", "quality", "weights", "nearest", "max_error", "psnr", "bpppb", "per", "bands",
     "sensor", "variable", "units", "scale", "offset", "nodata", "cf", "chunks", "shards",
-    "zarr_format", "appendable", "embed_weights", "retries", "group", "bbox", "datetime",
+    "zarr_format", "appendable", "embed_weights", "retries", "device", "batch_size", "group",
+    "bbox", "datetime",
     "collection", "query", "resolution", "crs", "harmonize", "sign", "on_bad_item", "allow_local",
     "lr_only", "mask", "clouds", "classes", "dilate", "method",
 )  # fmt: skip

@@ -161,6 +161,12 @@ class Running(Cluster):
     resource: Annotated[
         list[str] | None, typer.Option(help="What a block needs of a worker: GPU=1.")
     ] = None
+    device: Annotated[
+        str | None, typer.Option(help="Where published models code blocks: cuda, cpu.")
+    ] = None
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Chunks that go through a network together.")
+    ] = None
 
     wait: Wait = WAIT
     break_lease: BreakLease = False
@@ -169,7 +175,9 @@ class Running(Cluster):
         """Return arguments of `compress`, `resume` and `append`."""
         needs = dict(_resource(text) for text in self.resource or [])
         lease = {"wait": self.wait, "break_lease": self.break_lease}
-        return {"retries": self.retries, "resources": needs or None, "progress": True, **lease}
+        where = {"device": self.device, "batch_size": self.batch_size}
+        run = {"retries": self.retries, "resources": needs or None, "progress": True}
+        return {**run, **where, **lease}
 
 
 @dataclass(frozen=True, kw_only=True)

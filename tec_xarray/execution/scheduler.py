@@ -9,16 +9,24 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tec_numcodecs.arguments import first_few, mapping, number, switch, whole
 from tec_numcodecs.errors import TecError
+from tec_numcodecs.options import check_settings
 from tec_numcodecs.redaction import for_message
 from tec_xarray.execution.block import Job
 from tec_xarray.execution.cluster import Watch, check_cluster, find_client
+from tec_xarray.execution.settings import (
+    WithOptions,
+    check_devices,
+    family_in,
+    settings_for_blocks,
+)
+from tec_xarray.store.codec_metadata import configuration
 from tec_xarray.store.journal import Result
 from tec_xarray.store.lease import WAIT, Patience
 
@@ -46,6 +54,9 @@ class How:
         Seconds to wait for another writer of the archive.
     break_lease : bool
         Take the place of another writer, which is gone.
+    device, batch_size : optional
+        Where published models run that code the blocks, and with how many chunks at once; None: as
+        the options say.
     """
 
     retries: int = 2
@@ -53,6 +64,23 @@ class How:
     progress: bool | None = None
     wait: float = WAIT
     break_lease: bool = False
+    device: str | None = None
+    batch_size: int | None = None
+
+    def check_devices(self, codec: Mapping[str, Any]) -> None:
+        """Refuse a device that is not where blocks of a configuration would be coded.
+
+        Raises
+        ------
+        InvalidInput
+            It is not there.
+        """
+        check_devices(self.settings, family_in(codec), self.resources or {})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Options that blocks are coded with, wherever that is."""
+        return settings_for_blocks(self.device, self.batch_size)
 
     @property
     def patience(self) -> Patience:
@@ -68,6 +96,7 @@ class How:
         if self.progress is not None:
             switch("progress", self.progress)
         _ = self.patience
+        check_settings(self.settings)
 
 
 @dataclass
@@ -156,6 +185,11 @@ def run(work: Work, how: How, tell: Callable[[Any], None]) -> None:
     if not work.jobs:
         return
     client = find_client()
+    settings = how.settings
+    if settings:
+        job = work.jobs[0]
+        how.check_devices(configuration(job.handles("r").array(job.variable)))
+        work = replace(work, task=WithOptions(work.task, settings))
     here = client is None
     failed = _run_here(work, how, tell) if here else _run_there(work, how, tell, client)
     if failed:

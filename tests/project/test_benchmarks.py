@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import metrics, scenes
+from benchmarks import gpu, metrics, scenes
 from benchmarks.metrics import Curve
 
 SHAPE = (1, 12, 64, 64)
@@ -104,3 +104,13 @@ def test_rivals_decode_what_they_encode():
         assert best > 50, rival.name
     for rival in LOSSLESS.values():
         assert np.array_equal(rival.decode(rival.encode(image, 0), image.shape), image), rival.name
+
+
+def test_what_runs_on_a_gpu_runs_without_one(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["gpu", "fp", "--small", "--device", "cpu-torch"])
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert printed.count("| same |") == 7
+    assert "Everything was the same." in printed
