@@ -3,7 +3,8 @@
     python -m benchmarks.inpaint [--data DIR] [--every 1] [--out benchmarks/results]
 
 Without ``--data``, the bundled scene under made-up clouds; with it, all that `cases.load` lists.
-Writes ``inpaint.json`` (one record a case and row) and ``inpaint.md`` (tables).
+Writes ``inpaint.json`` (one record a case and row) and ``inpaint.md`` (tables),
+``inpaint_summary.md`` (one table).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from benchmarks.inpaint.cases import load
 from benchmarks.inpaint.figures import measure
 from benchmarks.inpaint.rows import fills
-from benchmarks.inpaint.tables import tables
+from benchmarks.inpaint.tables import summary, tables
 
 
 def main() -> None:
@@ -41,6 +42,7 @@ def main() -> None:
         kept = [{k: _short(v) for k, v in record.items()} for record in records]
         (arguments.out / "inpaint.json").write_text(json.dumps(kept, separators=(",", ":")) + "\n")
         (arguments.out / "inpaint.md").write_text(text)
+        (arguments.out / "inpaint_summary.md").write_text(summary(records))
     print(text)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from benchmarks.inpaint.cases import COVERS
 from benchmarks.inpaint.figures import SURFACES, decibels
+from benchmarks.inpaint.rows import NAIVE
+from tec_xarray.gapfill.temporal import METHODS
 
 Record = dict[str, Any]
 
@@ -37,6 +39,28 @@ def tables(records: Sequence[Record]) -> str:
         count = len({(r["case"], round(r["cover"], 6)) for r in own})
         parts += [f"\n## {data} ({count} cases)\n\n", _overall(own), "\n", _strata(own)]
     return "".join(parts) + "\n" + _verdict(records)
+
+
+def summary(records: Sequence[Record]) -> str:
+    """Return one table: of each data set the engine, the best in time, the best naive row."""
+    head = "data | cases | spectral | best in time | best naive row | inside | 10-30 % hidden"
+    lines = [f"| {head} | over 50 % hidden |", "|---|---|---|---|---|---|---|---|"]
+    for data in dict.fromkeys(r["data"] for r in records):
+        own = [r for r in records if r["data"] == data]
+        best = [max((n for n in _rows(own) if n in some), key=lambda n: _mean(own, n, "psnr"))
+                for some in (METHODS, NAIVE)]  # fmt: skip
+        count = sum(r["row"] == "spectral" for r in own)
+        _, few, _, most = (_mean(part, "spectral", "psnr") for part in _by_cover(own))
+        shown = [
+            f"{_mean(own, n, 'psnr'):.1f} dB, {_mean(own, n, 'mae'):.0f} DN"
+            for n in ("spectral", *best)
+        ]
+        inside = f"{_mean(own, 'spectral', 'inside'):.1%}"
+        lines.append(
+            f"| {data} | {count} | **{shown[0]}** | {shown[1]} ({best[0]}) | "
+            f"{shown[2]} ({best[1]}) | {inside} | {few:.1f} dB | {most:.1f} dB |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def _rows(records: Sequence[Record]) -> list[str]:

@@ -10,7 +10,7 @@ from tec_xarray.gapfill.regression import Ridge
 from tec_xarray.gapfill.series import Floats, Mask, Series
 from tec_xarray.gapfill.temporal import composites
 
-DATES = 8  # that predict
+DATES = 12  # that predict
 _FEWEST = 50  # clear pixels that two dates must share to be compared
 _SAMPLE = 2000  # clear pixels at which dates are compared
 

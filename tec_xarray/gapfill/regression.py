@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tec_xarray.gapfill.series import Floats
 
 PENALTY = 1e-3  # of coefficients of standardized predictors, against the mean squared error
-FEATURES = 400
+FEATURES = 600
 _SEED = 20_031_118  # of the projections: the same data are always filled with the same values
 
 

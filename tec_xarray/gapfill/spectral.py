@@ -176,7 +176,8 @@ def _calibrated(points: Points, held: list[Mask]) -> _Fit:
         tried.append(np.concatenate(errors, axis=1))
     best = int(np.argmin([np.square(errors).mean() for errors in tried]))
     distance = [f.distance(h.places) for f, h in zip(fits, hidden, strict=True)]
-    model = ErrorModel(tried[best], apart, np.concatenate(distance))
+    of = np.repeat(np.arange(len(hidden)), [h.values.shape[1] for h in hidden])
+    model = ErrorModel(tried[best], apart, np.concatenate(distance), of)
     return _Fit(_Trial(points), weights, _REACHES[best], model)
 
 

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.inpaint.cases import COVERS, Case, load
 from benchmarks.inpaint.figures import measure
 from benchmarks.inpaint.rows import NAIVE, Fill, fills, mosaic
-from benchmarks.inpaint.tables import tables
+from benchmarks.inpaint.tables import summary, tables
 from cloudy import blobs, seasons
 
 BANDS = ("B02", "B03", "B04", "B08")
@@ -79,6 +79,9 @@ def test_tables_say_where_another_row_is_ahead():
     text = tables(records)
     assert "* d, 30%-50%: linear is ahead of spectral." in text
     assert text.count("is ahead of spectral") == 1
+    records += [record | {"row": "least cloudy date", "psnr": 20.0} for record in records]
+    line = summary(records).splitlines()[-1]
+    assert "| d | 4 | **32.5 dB, 1 DN** | 30.0 dB, 1 DN (linear) | 20.0 dB" in line
 
 
 def test_cases_of_the_scene_in_the_package():
