@@ -188,10 +188,11 @@ def _dates(cube: xr.DataArray, time: str) -> NDArray[np.float64] | None:
                 fix=f"ds.dropna({time!r}), or assign it",
             )
         return (labels - labels.min()) / np.timedelta64(1, "D")
-    if labels.dtype.kind == "O":
-        first = labels.min()
-        return np.array([(label - first).total_seconds() / 86400 for label in labels], np.float64)
-    return None
+    try:  # cftime, datetime.date, Timestamp with a time zone
+        apart = [(label - labels[0]).total_seconds() / 86400 for label in labels]
+    except (TypeError, AttributeError):
+        return None
+    return np.array(apart, np.float64)
 
 
 def _days(cube: xr.DataArray, time: str) -> NDArray[np.float64]:
@@ -205,9 +206,11 @@ def _blocks(
 ) -> tuple[da.Array, da.Array, da.Array, da.Array]:
     """Return the parts of `Filled` on dask."""
     T, C, H, W = cube.shape
-    source = cube.data if isinstance(cube.data, da.Array) else da.from_array(
-        cube.data, chunks=(T, C, *(min(n, 1024) for n in (H, W)))
-    )  # type: ignore[no-untyped-call]  # fmt: skip
+    # `data` would read what xarray opened lazily without dask.
+    own = cube.chunks is None
+    source = (
+        cube.chunk(dict(zip(cube.dims, (T, C, 1024, 1024), strict=True))) if own else cube
+    ).data
     cuts = [_cuts(n, T * C * cube.dtype.itemsize) for n in (H, W)]
     kinds = ((cube.dtype, 4), (np.dtype("f4"), 4), (np.dtype("?"), 3), (np.dtype("?"), 3))
     rows: list[list[list[da.Array]]] = [[] for _ in kinds]

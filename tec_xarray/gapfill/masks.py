@@ -90,11 +90,13 @@ def absent(values: NDArray[Any], nodata: float | str | None, free: int | None) -
     ----------
     values : array
     nodata : float, str or None
-        What marks them beside NaN; ``"NaN"`` and None: nothing else.
+        What marks them beside NaN and infinity; ``"NaN"`` and None: nothing else.
     free : int or None
         A band in which nodata is an ordinary value: B10 is 0 under a clear sky.
     """
-    found: Mask = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, np.bool_)
+    found: Mask = np.zeros(values.shape, np.bool_)
+    if values.dtype.kind == "f":
+        found = ~np.isfinite(values)
     if nodata is not None and not isinstance(nodata, str):
         same = values == nodata
         if free is not None:
@@ -265,10 +267,7 @@ def _chunks(cube: xr.DataArray, axes: Axes) -> tuple[Any, ...]:
 
 
 def _lazy(array: xr.DataArray, cube: xr.DataArray, axes: Axes) -> da.Array:
-    chunks = _chunks(cube, axes)
-    if isinstance(array.data, da.Array):
-        return array.data.rechunk(chunks)  # type: ignore[no-untyped-call]
-    return da.from_array(array.data, chunks=chunks)  # type: ignore[no-untyped-call]
+    return array.chunk(dict(zip(array.dims, _chunks(cube, axes), strict=True))).data
 
 
 def _dilated(found: da.Array, reach: int) -> da.Array:

@@ -1,8 +1,8 @@
 """A block of a cube, filled window by window.
 
-Engines learn from windows of at most 2 x `CELL` pixels each way, which overlap by half, and their
-estimates are blended linearly, so that no window's edge shows. The windows lie on a grid of the
-whole image: what is filled does not depend on how the work was cut into blocks.
+Engines learn from windows of about 2 x `CELL` pixels each way, which overlap by half, and their
+estimates are blended where two of them know as much, so that no window's edge shows. The windows
+lie on a grid of the whole image: what is filled does not depend on how the work was cut.
 """
 
 from __future__ import annotations
@@ -75,9 +75,10 @@ class Job:
 
 
 def cells(size: int) -> list[int]:
-    """Return where cells of an axis begin and end."""
+    """Return where cells of an axis begin and end: all of one size but the last, as Zarr has it."""
     count = max(1, round(size / CELL))
-    return [round(k * size / count) for k in range(count + 1)]
+    step = -(-size // count)
+    return [*range(0, step * count, step), size][: count + 1] if size else [0, 0]
 
 
 def reach(size: int, first: int, last: int) -> tuple[int, int]:
@@ -192,7 +193,8 @@ def _spans(size: int, first: int, last: int) -> Iterator[Span]:
         at = np.arange(a, b)
         up = np.ones(b - a) if k == 1 else (at + 0.5 - a) / (edges[k] - a)
         down = np.ones(b - a) if k == count - 1 else (b - at - 0.5) / (b - edges[k])
-        weight = np.where(at < edges[k], up, down)
+        # Blended over the middle third of a cell: most pixels are estimated once or twice.
+        weight = (3 * np.where(at < edges[k], up, down) - 1).clip(0, 1)
         weight[(at < start) | (at >= stop)] = 0
         if weight.any():
             yield Span(a - origin, b - origin, weight.astype(np.float32))

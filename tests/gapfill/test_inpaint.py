@@ -201,6 +201,93 @@ def test_blocks_do_not_show(method, monkeypatch):
     np.testing.assert_allclose(values(whole, "error"), values(cut, "error"), rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [1, 300, 700, 1000, 2600])
+def test_windows_together_count_once_everywhere(size):
+    total = np.zeros(size)
+    count = len(windows.cells(size)) - 1
+    for first in range(0, count, 2):
+        last = min(first + 2, count)
+        start = windows.reach(size, first, last)[0]
+        for span in windows._spans(size, first, last):
+            total[start + span.start : start + span.stop] += span.weight
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_blocks_are_chunks_that_zarr_can_have(monkeypatch):
+    monkeypatch.setattr(windows, "CELL", 32)
+    monkeypatch.setattr(sys.modules["tec_xarray.gapfill.inpaint"], "_MOST_CELLS", 1)
+    data, mask = dataset(110), masks(110)
+    found = data.tec.inpaint(mask, "linear")
+    assert found["error"].data.numblocks == (1, 1, 3, 3)
+    found.drop_vars("common_name").to_zarr(store := zarr.storage.MemoryStore(), consolidated=False)
+    again = xr.open_zarr(store, consolidated=False)
+    np.testing.assert_array_equal(values(again), values(found))
+
+
+def test_what_was_opened_without_dask_is_not_read_before_it_is_wanted(monkeypatch):
+    data = dataset().drop_vars("SCL")
+    stacked = data.tec.to_cube()[["reflectance"]].drop_vars("common_name")
+    stacked.assign(bad=masks()).to_zarr(store := zarr.storage.MemoryStore(), consolidated=False)
+    opened = xr.open_zarr(store, consolidated=False, chunks=None)
+    reads = []
+    get = zarr.storage.MemoryStore.get
+
+    async def counted(self, key, *rest, **more):
+        reads.append(key)
+        return await get(self, key, *rest, **more)
+
+    monkeypatch.setattr(zarr.storage.MemoryStore, "get", counted)
+    found = opened.tec.inpaint("bad", "linear")
+    assert not [key for key in reads if key.startswith(("reflectance/c/", "bad/c/"))]
+    np.testing.assert_array_equal(values(found), values(data.tec.inpaint(masks(), "linear")))
+
+
+@pytest.mark.parametrize("kind", ["cftime", "date", "zone", "text", "numbers", "none"])
+@pytest.mark.parametrize("method", ["linear", "spectral"])
+def test_times_of_every_kind(kind, method):
+    stamps = [np.datetime64(t, "D").astype(object) for t in TIMES]
+    times = {
+        "cftime": lambda: xr.date_range("2021-03-01", periods=4, freq="91D", use_cftime=True),
+        "date": lambda: np.array(stamps, object),
+        "zone": lambda: np.array([f"{t}T00:00+02:00" for t in stamps], object),
+        "text": lambda: np.array([str(t) for t in stamps]),
+        "numbers": lambda: np.arange(4.0),
+        "none": lambda: None,
+    }
+    if kind == "cftime":
+        pytest.importorskip("cftime")
+    data = dataset(32).drop_vars("time")
+    labels = times[kind]()
+    data = data if labels is None else data.assign_coords(time=labels)
+    found = data.tec.inpaint(masks(32), method)
+    assert found.filled.sum() == masks(32).sum()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 7), (11, 3)])
+@pytest.mark.parametrize("method", ["spectral", "whittaker"])
+def test_images_of_few_pixels(shape, method):
+    cube = seasons(16)[:, :2, : shape[0], : shape[1]]
+    data = xr.DataArray(
+        cube, dims=("time", "band", "y", "x"), coords={"time": TIMES, "band": ["B02", "B04"]}
+    )
+    mask = np.zeros((4, *shape), bool)
+    mask[1, 0, 0] = True
+    found = data.tec.inpaint(mask, method).load()
+    assert found.filled.sum() == 1
+    mask[:] = True
+    assert data.tec.inpaint(mask, method).unfilled.all()
+
+
+def test_infinite_values_are_missing():
+    data = dataset(dtype="f4")
+    data["B04"].values[1, 10:20, 10:20] = np.inf
+    mask = masks()
+    found = values(data.tec.inpaint(mask))
+    hidden = np.broadcast_to(mask.values[:, None], found.shape)
+    assert np.isfinite(found[hidden]).all()
+    assert np.isfinite(values(data.tec.inpaint("nodata", "linear"))).all()
+
+
 def test_before_an_archive_and_out_of_one():
     data, mask = dataset(), masks()
     filled = data.tec.inpaint(mask, "linear").drop_vars("error")
