@@ -36,7 +36,7 @@ def main() -> None:
             records.append(about | measure(case, fill))
         ours = next(r["psnr"] for r in reversed(records) if r["row"] == "spectral")
         print(f"{case.data}: {case.name}, {case.cover:.0%}: {ours:.2f} dB", flush=True)
-    text = tables(records)
+    text = tables(records, arguments.every)
     if arguments.data is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         kept = [{k: _short(v) for k, v in record.items()} for record in records]

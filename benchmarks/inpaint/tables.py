@@ -31,9 +31,11 @@ cloud in them, too.
 """
 
 
-def tables(records: Sequence[Record]) -> str:
-    """Return the whole page."""
+def tables(records: Sequence[Record], every: int = 1) -> str:
+    """Return the whole page; `every` n-th date was taken."""
     parts = [_HEAD]
+    if every > 1:
+        parts.append(f"\nTo save time, one date in {every} was taken (`--every {every}`).\n")
     for data in dict.fromkeys(r["data"] for r in records):
         own = [r for r in records if r["data"] == data]
         count = len({(r["case"], round(r["cover"], 6)) for r in own})
