@@ -535,7 +535,13 @@ def _check_alike(dataset: xr.Dataset, variables: Sequence[str]) -> None:
 def _canonical(names: Sequence[str], sensor: str | Sensor | None) -> tuple[list[str], list[str]]:
     """Return canonical and common names; without a sensor, as the first that has them all."""
     known = get_sensor(sensor or next(iter(sensors_with(names)), _MOST_BANDS))
-    places = known.indices(names)
+    try:
+        places = known.indices(names)
+    except InvalidInput as error:
+        if sensor is not None:
+            raise
+        found = error.found.replace(f"{known.name} has no", "no sensor has")
+        raise InvalidInput(found, allowed=error.allowed, fix=error.fix) from None
     return [known.bands[i] for i in places], [known.common_names[i] for i in places]
 
 
