@@ -23,7 +23,7 @@ from tec_xarray.gapfill.masks import CLOUDS, hidden
 from tec_xarray.gapfill.temporal import COVERAGE, NEED_DATES
 from tec_xarray.gapfill.windows import ENGINES, Job, cells, fill_block, reach
 
-_MOST_BYTES = 3 << 28  # that a block reads, more or less
+_MOST_BYTES = 1 << 28  # that a block reads, more or less
 _MOST_CELLS = 4  # of a block, each way
 
 

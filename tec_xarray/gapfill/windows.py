@@ -7,6 +7,7 @@ lie on a grid of the whole image: what is filled does not depend on how the work
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -111,12 +112,10 @@ def fill_block(
     gone = missing.any(axis=1)
     wanted = hidden | gone if job.missing else hidden
     order = np.argsort(job.days, kind="stable")
-    series = Series(values[order], ~(wanted | gone)[order], np.array(job.days)[order])
+    ordered = bool((order == np.arange(len(order))).all())
+    shown = values if ordered else values[order]  # a copy is as large as the block
+    series = Series(shown, ~(wanted | gone)[order], np.array(job.days)[order])
     spans = [list(_spans(n, *cut)) for n, cut in zip(size, inside, strict=True)]
-    engines = {
-        (i, j): _engine(series, y, x, job.method)
-        for i, y in enumerate(spans[0]) for j, x in enumerate(spans[1])
-    }  # fmt: skip
     y, x = (_own(n, *cut) for n, cut in zip(size, inside, strict=True))
     block = values[..., y, x].copy()
     error = np.zeros(block.shape, np.float32)
@@ -125,7 +124,7 @@ def fill_block(
         gap = wanted[t, y, x]
         if not gap.any():
             continue
-        found, off = _blended(position, wanted[t], engines, spans, values.shape[1])
+        found, off = _blended(series, position, wanted[t], spans, job.method)
         found, off = found[:, y, x], off[:, y, x]
         known = np.isfinite(found).all(axis=0)
         filled[t], unfilled[t] = gap & known, gap & ~known
@@ -137,20 +136,18 @@ def fill_block(
 
 
 def _blended(
-    date: int,
-    wanted: Mask,
-    engines: dict[tuple[int, int], tuple[Engine, slice, slice]],
-    spans: list[list[Span]],
-    bands: int,
+    series: Series, date: int, wanted: Mask, spans: list[list[Span]], method: str
 ) -> tuple[Floats, Floats]:
     """Estimate one date: values and errors (C, h, w), NaN where nothing is wanted or known."""
-    values, error = (np.zeros((bands, *wanted.shape), np.float32) for _ in range(2))
+    values, error = (np.zeros((series.bands, *wanted.shape), np.float32) for _ in range(2))
     total = np.zeros(wanted.shape, np.float32)
-    for (i, j), (engine, y, x) in engines.items():
-        weight = spans[0][i].weight[:, None] * spans[1][j].weight
+    for down, across in itertools.product(*spans):
+        weight = down.weight[:, None] * across.weight
+        y, x = slice(down.start, down.stop), slice(across.start, across.stop)
         pixels = np.flatnonzero(wanted[y, x] & (weight > 0))
         if not pixels.size:
             continue
+        engine = _engine(series, y, x, method)
         found = engine.estimate(date, pixels)
         known = np.isfinite(found.values).all(axis=0)
         rows, columns = np.divmod(pixels[known], weight.shape[1])
@@ -165,15 +162,14 @@ def _blended(
     return values, error
 
 
-def _engine(series: Series, y: Span, x: Span, method: str) -> tuple[Engine, slice, slice]:
-    rows, columns = slice(y.start, y.stop), slice(x.start, x.stop)
+def _engine(series: Series, rows: slice, columns: slice, method: str) -> Engine:
+    """Return an engine for a window. It is a copy, and kept no longer than one date takes."""
     window = Series(
         np.ascontiguousarray(series.values[..., rows, columns]),
         np.ascontiguousarray(series.clear[:, rows, columns]),
         series.days,
     )
-    engine = Spectral(window) if method == "spectral" else Temporal(window, method)
-    return engine, rows, columns
+    return Spectral(window) if method == "spectral" else Temporal(window, method)
 
 
 def _spans(size: int, first: int, last: int) -> Iterator[Span]:
