@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tec_numcodecs.errors import InvalidInput
 from tec_numcodecs.models.base import Geometry, Latents, Rate
 from tec_numcodecs.models.terracodec import devices, initial
 from tec_numcodecs.models.terracodec.exact import backends, integer_gemm, layers
@@ -113,7 +114,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     stop = time.monotonic() + 60 * options.minutes
-    device = devices.checked_device(options.device)
+    try:
+        device = devices.checked_device(options.device)
+    except InvalidInput as error:
+        sys.exit(f"nothing was measured: {error}")
     report = Report()
     report.say("# Published architectures on a GPU")
     report.say()
