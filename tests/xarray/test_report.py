@@ -23,7 +23,7 @@ from tec_xarray.tutorial import SCENES, open_dataset
 
 DATES = list(SCENES["0173706"].dates)
 
-BANDS = ["B08", "B02", "B11"]
+BANDS = ["B02", "B08", "B11"]
 
 
 def small(dtype: str = "uint16") -> xr.Dataset:
