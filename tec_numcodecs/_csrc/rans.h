@@ -59,7 +59,7 @@ typedef struct {
     unsigned split;            /* are there two states? */
 } tec_rans_decoder;
 
-/* Once, before the first tec_rans_finish; calling it again does no harm. */
+/* Before the first tec_rans_finish; calling it again, from any thread, does no harm. */
 void tec_rans_init(void);
 
 /* starts: rows + 1 offsets into cdf. Free the result with tec_rans_tables_free. */

@@ -1,3 +1,4 @@
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "rans_shared.h"
@@ -124,17 +125,27 @@ static inline void put_word(uint8_t *p, uint32_t word)
 /* Division is what a lane waits for longest. With m = floor((2^64 - 1) / f) the high half of x * m
  * is x / f or one less, for every x < 2^63: a multiplication and a correction, a sixth faster. */
 #ifdef HIGH_HALF
-static uint64_t reciprocal[65536];
+static _Atomic uint64_t reciprocal[65536];
+static atomic_int ready;
 
+/* Several threads may come here at once: all write the same numbers. */
 void tec_rans_init(void)
 {
-    for (uint32_t f = 1; f < 65536; f++) reciprocal[f] = UINT64_MAX / f;
+    if (atomic_load_explicit(&ready, memory_order_acquire)) return;
+    for (uint32_t f = 1; f < 65536; f++)
+        atomic_store_explicit(&reciprocal[f], UINT64_MAX / f, memory_order_relaxed);
+    atomic_store_explicit(&ready, 1, memory_order_release);
+}
+
+static inline uint64_t reciprocal_of(uint64_t f)
+{
+    return atomic_load_explicit(&reciprocal[f], memory_order_relaxed);
 }
 
 static inline uint64_t put(uint64_t x, uint32_t step)
 {
     const uint64_t frequency = step >> 16, rest = 65536 - frequency;
-    const uint64_t quotient = HIGH_HALF(x, reciprocal[frequency]);
+    const uint64_t quotient = HIGH_HALF(x, reciprocal_of(frequency));
     const uint64_t correction = x - quotient * frequency >= frequency ? rest : 0;
     return x + (step & 0xffff) + quotient * rest + correction;
 }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from oracle_writer import random_section
-from tec_numcodecs.errors import CorruptChunk
+from tec_numcodecs.errors import CorruptChunk, InvalidInput
 from tec_numcodecs.models.mini.core import Core, replication_of
 from tec_numcodecs.native import native
 from tec_numcodecs.reference2.coder import Weights
@@ -179,3 +179,15 @@ def test_replicated_bands_come_back_replicated(factor, rate):
         np.testing.assert_array_equal(dn, samples)
     plain = coder.encode(samples, rate)
     assert len(encoded.data) < len(plain.data)
+
+
+@pytest.mark.parametrize(("kind", "phase"), [(4, 0), (1, 2), (3, 6)])
+def test_replication_that_contradicts_itself_is_refused(kind, phase):
+    samples = np.zeros((1, 12, 8, 8), np.int32)
+    replication = bytearray(21)
+    replication[0] = kind
+    replication[13 : 13 + 8] = bytes([phase]) * 8
+    with pytest.raises(InvalidInput, match="a replication"):
+        core_of("fp").coder(L2A, tuple(range(12))).encode(
+            samples, 90, replication=bytes(replication)
+        )

@@ -12,11 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from core_dump import dump
+
 ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "tec_numcodecs" / "_csrc"
 FLAGS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 RANS = ["rans_tables.c", "rans_encode.c", "rans_decode.c"]
 CONTEXT = [f"context_{part}.c" for part in ("features", "network", "prices", "rows")]
+CORE = sorted(
+    f"core/{path.name}" for path in (CSRC / "core").glob("*.c") if not path.stem.endswith("_py")
+)
 SPECTRUM = [
     f"core/{part}.c"
     for part in ("spectrum", "spectrum_apply", "spectrum_choose", "spectrum_cost", "rotations")
@@ -44,6 +49,9 @@ CASES = {
     # As on a compiler that has no product of 128 bits.
     "rans-portable": ("rans_stress.c", RANS, ["500", "2"], ["-DTEC_RANS_NO_WIDE"]),
 }
+
+# So that the stress program can refuse memory.
+SHORT = [f"-D{name}=short_{name}" for name in ("malloc", "calloc", "realloc")]
 
 
 def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -75,4 +83,15 @@ def test_stress(
     built = _run(compiler, *strict, *FLAGS, *more, *sources, "-o", tmp_path / "stress")
     assert (built.returncode, built.stderr) == (0, "")  # not even a warning
     run = _run(tmp_path / "stress", *arguments)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_core_survives_damage_and_lack_of_memory(compiler: str, tmp_path: Path) -> None:
+    dump(tmp_path / "sections", ["fp", "elic", "tt", "flextec"], each=2, most=20)
+    sources = [ROOT / "tests" / "native" / "core_stress.c"]
+    sources += [CSRC / name for name in [*CORE, *RANS, *CONTEXT]]
+    flags = ["-std=c11", "-Wall", "-Wextra", f"-I{CSRC}", *FLAGS, "-ffp-contract=off", *SHORT]
+    built = _run(compiler, *flags, *sources, "-lm", "-o", tmp_path / "stress")
+    assert (built.returncode, built.stderr) == (0, "")
+    run = _run(tmp_path / "stress", tmp_path / "sections", "48", "7")
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

@@ -87,9 +87,13 @@ static tec_rans_tables *tables_of(tec_model *model, const char *prefix, tec_erro
         }
     }
     tec_rans_tables *tables = NULL;
-    if (part[1]->count != part[2]->count + 1 ||
-        tec_rans_tables_new(part[0]->data, part[1]->data, part[2]->data, part[0]->count,
-                            part[2]->count, &tables))
+    tec_rans_status status = TEC_RANS_BAD_TABLES;
+    if (part[1]->count == part[2]->count + 1)
+        status = tec_rans_tables_new(part[0]->data, part[1]->data, part[2]->data, part[0]->count,
+                                     part[2]->count, &tables);
+    if (status == TEC_RANS_NO_MEMORY)
+        tec_fail(error, TEC_NO_MEMORY, "no memory for the weights", NULL, 0);
+    else if (status)
         tec_fail(error, TEC_BAD_WEIGHTS, "tables that are no distributions", NULL, 0);
     return tables;
 }
@@ -363,6 +367,7 @@ tec_status tec_model_new(tec_kind kind, const tec_tensor *tensors, size_t count,
 {
     *out = NULL;
     *error = (tec_error){TEC_OK, NULL, NULL, 0, -1, -1};
+    tec_rans_init();
     tec_model *model = calloc(1, sizeof *model);
     if (!model) return tec_fail(error, TEC_NO_MEMORY, "no memory for the weights", NULL, 0);
     model->kind = kind;

@@ -225,6 +225,18 @@ static void make_layout(const work *w, const tec_replication *replication, tec_l
         tec_layout_make(out, w->chunk.height, w->chunk.width, w->coder->bands.bands, &own);
 }
 
+/* Whether a reader would take it: classes that there are, phases less than their factors. */
+static int is_replication(const tec_replication *r, size_t bands)
+{
+    for (size_t b = 0; b < bands; b++) {
+        const unsigned kind = r->kind[b];
+        if (kind > 3) return 0;
+        if (kind && (r->row[kind] >= TEC_FACTOR[kind] || r->column[kind] >= TEC_FACTOR[kind]))
+            return 0;
+    }
+    return 1;
+}
+
 static int is_native(const tec_layout *layout)
 {
     for (size_t b = 0; b < layout->bands; b++)
@@ -303,6 +315,10 @@ tec_status tec_encode(const tec_coder *coder, tec_chunk chunk, const int32_t *sa
         return tec_fail(error, TEC_BAD_ARGUMENT, "a rate index or shape", NULL, 0);
     if (coder->model->kind == TEC_FLEXTEC && (!chunk.tokens || chunk.tokens > TEC_TOKENS))
         return tec_fail(error, TEC_BAD_ARGUMENT, "a number of tokens", "1 to 16", chunk.tokens);
+    for (size_t t = 0; replication && t < chunk.dates; t++)
+        if (!is_replication(&replication[t], coder->bands.bands))
+            return tec_fail(error, TEC_BAD_ARGUMENT, "a replication",
+                            "classes 0 to 3, phases less than their factors", (int64_t)t);
     uint8_t *dates = calloc(chunk.dates, 1);
     w.layouts = calloc(chunk.dates, sizeof *w.layouts);
     w.streams = calloc(chunk.dates, sizeof *w.streams);
