@@ -200,7 +200,7 @@ def test_views(stored: tuple[xr.Dataset, xr.Dataset]) -> None:
     table = report.to_dataframe()
     assert list(table.index) == [*BANDS, "all"]
     assert table.loc["B11", "rmse"] == report.bands[2].rmse
-    assert json.loads(report.to_json())["bands"][1]["label"] == "B02"
+    assert json.loads(report.to_json())["bands"][1]["label"] == "B08"
     assert json.loads(report.to_json(indent=1)) == report.to_dict()
     with pytest.raises(dataclasses.FrozenInstanceError):
         report.dtype = "x"
