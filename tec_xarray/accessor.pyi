@@ -48,6 +48,8 @@ class TecAccessor:
         embed_weights: bool = False,
         retries: int = 2,
         resources: Mapping[str, float] | None = None,
+        device: str | None = None,
+        batch_size: int | None = None,
         progress: bool | None = None,
         wait: float = ...,
         break_lease: bool = False,
