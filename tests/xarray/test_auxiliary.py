@@ -221,13 +221,17 @@ def test_xarray_appends_whole_chunks_to_what_it_wrote() -> None:
     data = cube(np.array(["2024-05-01", "2024-05-02"], "datetime64[ns]"), tile=("time", ["a", "b"]))
     data.tec.compress(max_error=0).to_zarr(store)
     more = data.assign_coords(time=data.time + np.timedelta64(9, "D"), tile=("time", ["cc", "d"]))
-    with pytest.raises(InvalidInput, match="append_dim"):
-        tec_xarray.append(more, store)
     more.tec.compress(max_error=0).to_zarr(store, append_dim="time")
     found = xr.open_zarr(store)
     assert (found.time.values[2:] == more.time.values).all()
     assert (found.reflectance.values[2:] == data.reflectance.values).all()
     assert list(found.tile.values) == ["a", "b", "cc", "d"]
+    last = more.assign_coords(time=more.time + np.timedelta64(9, "D"))
+    tec_xarray.append(last, store)  # which gives it a journal
+    found = xr.open_zarr(store)
+    assert (found.time.values[4:] == last.time.values).all()
+    assert (found.reflectance.values[4:] == data.reflectance.values).all()
+    assert list(found.tile.values) == ["a", "b", "cc", "d", "cc", "d"]
 
 
 def test_packing_that_would_change_a_coordinate_is_dropped() -> None:
