@@ -58,6 +58,8 @@ RUNNING = {
     "progress": NONE | SWITCH,
     "wait": NUMBER,
     "break_lease": SWITCH,
+    "device": NONE,
+    "batch_size": NONE | WHOLE,
 }
 PLACE = {"group": NONE, "storage_options": NONE | {"dict"}}
 
