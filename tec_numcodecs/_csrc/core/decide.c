@@ -124,7 +124,7 @@ static int choose_shift(const setting *s, tec_points *p, size_t count, int befor
     double found = 0, expected = 0;
     memset(p->coded, 0, s->blocks);
     for (size_t i = 0; i < count; i++) {
-        const int32_t magnitude = (int32_t)floor(p->value[i] + (1 - LIKELY));
+        const int32_t magnitude = (int32_t)(p->value[i] + (1 - LIKELY));
         if (!magnitude) continue;
         p->magnitude[2 * likely] = (int32_t)i;
         p->magnitude[2 * likely + 1] = magnitude;
@@ -167,7 +167,7 @@ static void choose_magnitudes(const setting *s, tec_points *p, size_t count, int
     for (size_t i = 0; i < count; i++) {
         const int32_t scale = tec_shifted(p->scale[i], shift);
         const double value = p->value[i], weight = p->weight[i];
-        const int32_t nearest = (int32_t)floor(value + 0.5);
+        const int32_t nearest = (int32_t)(value + 0.5);
         const double zero = weight * value * value + s->price * bits_of(s, scale, 0) -
                             s->price * tec_raw_bits(scale);
         double cost = zero;

@@ -68,7 +68,13 @@ size_t tec_flag_blocks(const int32_t *q, tec_size size, uint8_t *flags)
     for (size_t y = 0; y < size.h; y++) {
         uint8_t *row = flags + y / TEC_BLOCK * across;
         const int32_t *line = q + y * size.w;
-        for (size_t x = 0; x < size.w; x++) row[x / TEC_BLOCK] |= line[x] != 0;
+        for (size_t b = 0; b < size.w / TEC_BLOCK; b++) {
+            int32_t some = 0;
+            for (size_t i = 0; i < TEC_BLOCK; i++) some |= line[b * TEC_BLOCK + i];
+            row[b] |= some != 0;
+        }
+        for (size_t x = size.w / TEC_BLOCK * TEC_BLOCK; x < size.w; x++)
+            row[x / TEC_BLOCK] |= line[x] != 0;
     }
     for (size_t b = 0; b < down * across; b++) coded += flags[b];
     return coded;

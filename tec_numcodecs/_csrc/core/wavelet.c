@@ -133,11 +133,11 @@ void tec_wavelet_inverse(tec_subbands in, tec_size size, int32_t *plane)
     const size_t nh = size.h / 2, nw = size.w / 2;
     columns(in.low, in.detail[TEC_LH], nh, nw + 1, -1);
     columns(in.detail[TEC_HL], in.detail[TEC_HH], nh, nw, -1);
-    rows(in.low, in.detail[TEC_HL], (tec_size){nh + 1, nw}, -1);
-    rows(in.detail[TEC_LH], in.detail[TEC_HH], (tec_size){nh, nw}, -1);
-    for (size_t y = 0; y < size.h; y++) {
-        const int32_t *low = y % 2 ? in.detail[TEC_LH] : in.low;
-        const int32_t *high = y % 2 ? in.detail[TEC_HH] : in.detail[TEC_HL];
-        interleave(low + y / 2 * (nw + 1), high ? high + y / 2 * nw : low, nw, plane + y * size.w);
+    for (size_t y = 0; y < size.h; y++) { /* row by row, while it is in the first cache */
+        int32_t *low = (y % 2 ? in.detail[TEC_LH] : in.low) + y / 2 * (nw + 1);
+        int32_t *high = y % 2 ? in.detail[TEC_HH] : in.detail[TEC_HL];
+        high = high ? high + y / 2 * nw : low;
+        rows(low, high, (tec_size){1, nw}, -1);
+        interleave(low, high, nw, plane + y * size.w);
     }
 }
