@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,7 +125,8 @@ def rivals() -> Iterator[Contestant]:
         imagecodecs.htj2k_decode,
         "HTJ2K lossless",
     )
-    numcodecs.blosc.use_threads = False
+    blosc: Any = importlib.import_module("numcodecs.blosc")
+    blosc.use_threads = False
     zstd: Any = numcodecs.get_codec({"id": "blosc", "cname": "zstd", "clevel": 5, "shuffle": 2})  # type: ignore[no-untyped-call]
     yield Contestant(
         "blosc-zstd-5",

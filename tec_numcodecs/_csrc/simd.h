@@ -4,7 +4,7 @@
 #define TEC_SIMD_H
 
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__)
+    !defined(__SANITIZE_ADDRESS__) && !defined(TEC_ONE_VERSION)
 #define TEC_MULTIVERSION __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define TEC_MULTIVERSION

@@ -86,12 +86,43 @@ def test_stress(
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
-def test_core_survives_damage_and_lack_of_memory(compiler: str, tmp_path: Path) -> None:
-    dump(tmp_path / "sections", ["fp", "elic", "tt", "flextec"], each=2, most=20)
+@pytest.fixture(scope="module")
+def sections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights and sections of all models."""
+    path = tmp_path_factory.mktemp("core") / "sections"
+    dump(path, ["fp", "elic", "tt", "flextec"], each=2, most=20)
+    return path
+
+
+def test_core_survives_damage_and_lack_of_memory(
+    compiler: str, tmp_path: Path, sections: Path
+) -> None:
     sources = [ROOT / "tests" / "native" / "core_stress.c"]
     sources += [CSRC / name for name in [*CORE, *RANS, *CONTEXT]]
     flags = ["-std=c11", "-Wall", "-Wextra", f"-I{CSRC}", *FLAGS, "-ffp-contract=off", *SHORT]
     built = _run(compiler, *flags, *sources, "-lm", "-o", tmp_path / "stress")
     assert (built.returncode, built.stderr) == (0, "")
-    run = _run(tmp_path / "stress", tmp_path / "sections", "48", "7")
+    run = _run(tmp_path / "stress", sections, "48", "7")
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+# Twins of what a processor or compiler lacks, and no choice of vector units at run time.
+PORTABLE = ["CRC_PORTABLE", "CONTEXT_PORTABLE", "RANS_NO_WIDE", "ONE_VERSION"]
+
+
+@pytest.mark.slow
+def test_core_gives_the_same_however_it_is_compiled(
+    compiler: str, tmp_path: Path, sections: Path
+) -> None:
+    sources = [ROOT / "tests" / "native" / "core_same.c"]
+    sources += [CSRC / name for name in [*CORE, *RANS, *CONTEXT]]
+    found = set()
+    for flags in (["-O0"], ["-O3", *(f"-DTEC_{name}" for name in PORTABLE)], ["-O2"]):
+        strict = ["-std=c11", "-Wall", "-Wextra", f"-I{CSRC}", "-ffp-contract=off", "-pthread"]
+        built = _run(compiler, *strict, *flags, *sources, "-lm", "-o", tmp_path / "same")
+        assert (built.returncode, built.stderr) == (0, "")
+        for threads in ("1", "3"):
+            run = _run(tmp_path / "same", sections, threads)
+            assert (run.returncode, run.stderr) == (0, "")
+            found.add(run.stdout)
+    assert len(found) == 1
