@@ -28,7 +28,8 @@ hypothesis.settings.load_profile("fast")
 #: Files that take long, the longest first: processes that share the tests, a file at a time (see
 #: Makefile), end together only if no long file begins last.
 _LONG = (
-    "test_demo.py", "test_writers.py", "test_mini_context.py", "test_reference_context.py",
+    "test_inpaint.py", "test_demo.py", "test_writers.py", "test_sections.py", "test_section.py",
+    "test_spectral.py", "test_mini_context.py", "test_reference_context.py",
     "test_training.py", "test_second_loss.py", "test_archive.py", "test_cli.py", "test_stores.py",
     "test_exact_synthesis.py", "test_terracodec_portable.py", "test_reference.py",
     "test_xarray_io.py", "test_rate_control.py", "test_golden_published.py", "test_chunk.py",

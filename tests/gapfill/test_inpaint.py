@@ -187,7 +187,7 @@ def test_the_order_of_the_dates_does_not_matter():
     np.testing.assert_array_equal(found, values(data.tec.inpaint(mask))[turn])
 
 
-@pytest.mark.parametrize("method", ["spectral", "linear"])
+@pytest.mark.parametrize("method", [pytest.param("spectral", marks=pytest.mark.slow), "linear"])
 def test_blocks_do_not_show(method, monkeypatch):
     monkeypatch.setattr(windows, "CELL", 32)
     data, mask = dataset(96), masks(96)

@@ -25,6 +25,7 @@ def decibels(found, truth):
     return 10 * np.log10(1e8 / np.square(found.values - truth).mean())
 
 
+@pytest.mark.slow
 def test_ahead_of_every_temporal_method_and_errors_are_what_they_say():
     cube = seasons()
     inside, ahead = [], []
