@@ -80,7 +80,8 @@ def test_no_model_is_asked_for_by_name_outside_of_its_folder() -> None:
     """Names of families and progressive models stand in the table, and where files are named."""
     root = Path(tec_numcodecs.__file__).parents[1]
     homes = ("models/mini/", "models/terracodec/", "training/", "reference/", "reference2/",
-             "models/table.py", "weights/published.py", "weights/__init__.py", "extras.py")  # fmt: skip
+             "models/table.py", "weights/published.py", "weights/__init__.py",
+             "extras.py")  # fmt: skip
     compared = re.compile(r"""(==|!=|\bin)\s*\(?["'](flextec|terracodec|mini|fp|elic|tt)["']""")
     wrong = [
         f"{path.relative_to(root)}:{number}"
