@@ -12,6 +12,20 @@ void tec_note(tec_walk *walk, const int32_t *symbols, size_t count)
     walk->crc = tec_crc32c(walk->crc, symbols, count * sizeof *symbols);
 }
 
+void tec_note_rotations(tec_walk *walk, const tec_rotations *list)
+{
+    int32_t seen[1 + 4 * TEC_ROTATIONS];
+    size_t count = 0;
+    seen[count++] = (int32_t)list->count;
+    for (size_t i = 0; i < list->count; i++) {
+        seen[count++] = list->list[i].q;
+        seen[count++] = list->list[i].p;
+        seen[count++] = list->list[i].j;
+        seen[count++] = list->list[i].sign;
+    }
+    tec_note(walk, seen, count);
+}
+
 tec_status tec_pull(tec_walk *walk, const tec_rans_tables *tables, const int32_t *rows,
                     int32_t *out, size_t count)
 {
@@ -45,17 +59,7 @@ tec_status tec_read_spectrum(tec_walk *walk, int level, int lists)
     if (lists && n > 1) {
         if (tec_rotations_read(walk->decoder, tables, n, &list))
             return corrupt(walk, "a list of rotations that no encoder wrote", NULL, 0);
-        int32_t seen[1 + 4 * TEC_ROTATIONS];
-        size_t count = 0;
-        seen[count++] = (int32_t)list.count;
-        for (size_t i = 0; i < list.count; i++) {
-            const tec_rotation r = list.list[i];
-            seen[count++] = r.q;
-            seen[count++] = r.p;
-            seen[count++] = r.j;
-            seen[count++] = r.sign;
-        }
-        tec_note(walk, seen, count);
+        tec_note_rotations(walk, &list);
     }
     walk->spectrum = tec_spectrum_of(walk, level, (unsigned)entry, &list);
     return walk->spectrum ? TEC_OK : walk->error->status;

@@ -8,7 +8,8 @@
 /* Squared steps that a bit is worth: to `fp`, to the choice of blocks under a context model, and to
  * coefficients there. High-resolution theory gives (2 ln 2) / 12 = 0.1155; measured on validation
  * scenes: less, because what is left out is missing in later contexts, too. */
-static const double PRICE = 0.1, BLOCK_PRICE = 0.055, DETAIL_PRICE = 0.085;
+static const double PRICE = 0.1, BLOCK_PRICE = 0.055;
+const double TEC_DETAIL_PRICE = 0.085;
 
 static tec_status no_memory(tec_walk *walk)
 {
@@ -43,16 +44,7 @@ tec_status tec_write_spectrum(tec_walk *walk, tec_rans_encoder *to, const tec_an
     tec_note(walk, &entry, 1);
     if (lists && n > 1) {
         if (tec_rotations_write(to, tables, n, list)) return no_memory(walk);
-        int32_t seen[1 + 4 * TEC_ROTATIONS];
-        size_t count = 0;
-        seen[count++] = (int32_t)list->count;
-        for (size_t i = 0; i < list->count; i++) {
-            seen[count++] = list->list[i].q;
-            seen[count++] = list->list[i].p;
-            seen[count++] = list->list[i].j;
-            seen[count++] = list->list[i].sign;
-        }
-        tec_note(walk, seen, count);
+        tec_note_rotations(walk, list);
     }
     walk->spectrum = tec_spectrum_of(walk, level, (unsigned)entry, list);
     return walk->spectrum ? TEC_OK : walk->error->status;
@@ -190,7 +182,7 @@ static tec_status choose_by_deciding(void *state, const tec_choice *c, int32_t *
     if (w->step == TEC_STEP_UNIT)
         memcpy(q, values, c->count * sizeof *q);
     else if (tec_price_decide(context->prices, context->offsets, context->rows, values,
-                              (double)TEC_STEP_UNIT / w->step, DETAIL_PRICE, c->row, c->base,
+                              (double)TEC_STEP_UNIT / w->step, TEC_DETAIL_PRICE, c->row, c->base,
                               c->raw, c->count, q))
         return tec_fail(w->walk.error, TEC_BAD_WEIGHTS, "a row outside of tables", NULL, 0);
     record(w, c, q);
@@ -306,12 +298,7 @@ int tec_writer_begin(tec_writer *w)
 {
     tec_arena *arena = w->walk.arena;
     const tec_layout *layout = w->walk.layout;
-    size_t most = 0;
-    for (int l = 0; l <= TEC_LEVELS; l++)
-        for (int o = 0; o < 3; o++) {
-            const size_t plane = layout->plane[l][o].h * layout->plane[l][o].w;
-            if (layout->count[l] && plane > most) most = plane;
-        }
+    const size_t most = tec_largest_plane(layout);
     w->symbols = tec_take(arena, 2 * most, sizeof *w->symbols);
     w->rows = tec_take(arena, 2 * most, sizeof *w->rows);
     w->log = tec_take(arena, most, sizeof *w->log);

@@ -25,6 +25,9 @@ int tec_writer_begin(tec_writer *writer);
 /* Writes the date to writer->encoder. keep and decoded (bands, height, width) may be NULL. */
 tec_status tec_date_encode(tec_writer *writer, int refers, tec_visited *keep, int32_t *decoded);
 
+/* Squared steps that a bit is worth to coefficients under a context model. */
+extern const double TEC_DETAIL_PRICE;
+
 /* Pieces that passes of flextec share: */
 tec_status tec_push(tec_walk *walk, tec_rans_encoder *to, const tec_rans_tables *tables,
                     const int32_t *symbols, const int32_t *rows, size_t count);

@@ -3,22 +3,7 @@
 
 #include "flextec.h"
 #include "reading.h"
-
-typedef struct {
-    const uint8_t *at, *end;
-} reader;
-
-static int64_t read_varint(reader *r)
-{
-    uint64_t value = 0;
-    for (unsigned shift = 0; shift < 63 && r->at < r->end; shift += 7) {
-        const uint8_t byte = *r->at++;
-        value |= (uint64_t)(byte & 127) << shift;
-        if (byte & 128) continue;
-        return shift && !byte ? -1 : (int64_t)value;
-    }
-    return -1;
-}
+#include "varint.h"
 
 static tec_status corrupt(tec_error *error, const char *what, int64_t found)
 {
@@ -28,10 +13,10 @@ static tec_status corrupt(tec_error *error, const char *what, int64_t found)
 static tec_status open_tokens(const uint8_t *data, size_t size, unsigned tokens,
                               tec_rans_decoder decoders[TEC_TOKENS], tec_error *error)
 {
-    reader r = {data, data + size};
+    tec_bytes_reader r = {data, data + size};
     int64_t sizes[TEC_TOKENS];
     for (unsigned i = 0; i < tokens; i++)
-        if ((sizes[i] = read_varint(&r)) < 0 || sizes[i] > (int64_t)size)
+        if ((sizes[i] = tec_read_varint(&r, size)) < 0)
             return corrupt(error, "sizes of tokens that are cut off", i);
     for (unsigned i = 0; i < tokens; i++) {
         if (r.end - r.at < sizes[i]) return corrupt(error, "a token that is cut off", i);

@@ -7,7 +7,6 @@
 #include "flextec.h"
 #include "reading.h"
 
-static const double PRICE = 0.085; /* squared steps that a bit is worth; see encode.c */
 
 typedef struct {
     tec_flex *flex;
@@ -70,7 +69,7 @@ static double cost_of(const passing *p, double exact, int32_t before, int32_t sy
                   (q < 0 ? -1 : 1)
             : c->zero_offsets[(later * c->rows + (size_t)(row - n)) * 3 + (size_t)(q + 1)];
     const double error = exact - (q + offset / 64.0);
-    return error * error + PRICE * bits;
+    return error * error + TEC_DETAIL_PRICE * bits;
 }
 
 /* The cheaper of two symbols: 0, or 1 more in magnitude. What was 0 and lies within half a step

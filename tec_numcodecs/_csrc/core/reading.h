@@ -6,6 +6,7 @@
 
 /* Adds symbols to the checksum. */
 void tec_note(tec_walk *walk, const int32_t *symbols, size_t count);
+void tec_note_rotations(tec_walk *walk, const tec_rotations *list);
 tec_status tec_pull(tec_walk *walk, const tec_rans_tables *tables, const int32_t *rows,
                     int32_t *out, size_t count);
 /* Entry and rotations of a level, to walk->spectrum. */

@@ -1,29 +1,12 @@
 /* Section 2 of a chunk: its table, and the dates one by one. FORMAT.md 4. */
 #include "flextec.h"
 #include "history.h"
+#include "varint.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { BITMAP = 1, LISTS = 2, LAYOUTS = 4, ALL_FLAGS = 15 };
-
-typedef struct {
-    const uint8_t *at, *end;
-} reader;
-
-/* A varint in its shortest form, up to `most`; -1 if there is none. */
-static int64_t read_varint(reader *r, uint64_t most)
-{
-    uint64_t value = 0;
-    for (unsigned shift = 0; shift < 63 && r->at < r->end; shift += 7) {
-        const uint8_t byte = *r->at++;
-        value |= (uint64_t)(byte & 127) << shift;
-        if (byte & 128) continue;
-        if (shift && !byte) return -1;
-        return value <= most ? (int64_t)value : -1;
-    }
-    return -1;
-}
 
 typedef struct {
     const uint8_t *data;
@@ -47,7 +30,7 @@ static void free_contents(contents *c)
     free(c->layouts);
 }
 
-static tec_status read_dates(reader *r, tec_chunk chunk, int bitmap, contents *c, tec_error *error)
+static tec_status read_dates(tec_bytes_reader *r, tec_chunk chunk, int bitmap, contents *c, tec_error *error)
 {
     const size_t bytes = (chunk.dates + 7) / 8;
     size_t there = 0;
@@ -68,7 +51,7 @@ static tec_status read_dates(reader *r, tec_chunk chunk, int bitmap, contents *c
     return TEC_OK;
 }
 
-static tec_status read_layouts(reader *r, const tec_coder *coder, tec_chunk chunk, int kind,
+static tec_status read_layouts(tec_bytes_reader *r, const tec_coder *coder, tec_chunk chunk, int kind,
                                contents *c, tec_error *error)
 {
     const size_t bands = coder->bands.bands, there = c->layout_count;
@@ -103,7 +86,7 @@ static tec_status read_layouts(reader *r, const tec_coder *coder, tec_chunk chun
 static tec_status read_contents(const tec_coder *coder, tec_chunk chunk, const uint8_t *data,
                                 size_t size, uint32_t symbols, contents *c, tec_error *error)
 {
-    reader r = {data, data + size};
+    tec_bytes_reader r = {data, data + size};
     if (!size) return tec_fail(error, TEC_CORRUPT, "no latents", NULL, 0);
     const int flags = *r.at++, kind = flags / LAYOUTS;
     if (flags > ALL_FLAGS || kind > 2)
@@ -116,7 +99,7 @@ static tec_status read_contents(const tec_coder *coder, tec_chunk chunk, const u
     for (size_t t = 0; t < chunk.dates; t++) {
         stream *s = &c->streams[t];
         if (!s->there) continue;
-        const int64_t length = read_varint(&r, size);
+        const int64_t length = tec_read_varint(&r, size);
         if (length < 0 || r.end - r.at < 4)
             return tec_fail(error, TEC_CORRUPT, "a table of streams that is cut off", NULL, 0);
         s->size = (size_t)length;

@@ -7,7 +7,6 @@
 #include "history.h"
 
 enum { BITMAP = 1, LISTS = 2, LAYOUTS = 4 };
-static const double PRICE = 0.085; /* squared steps that a bit is worth; see encode.c */
 
 /* ---- bytes -------------------------------------------------------------------------------- */
 
@@ -146,7 +145,7 @@ static tec_status encode_twice(work *w, const int32_t *samples, const tec_layout
         if (refers && decoded && !(pictures[1] = tec_take(arenas[1], samples_of(w), sizeof(int32_t))))
             status = no_memory(w);
         if (!status) status = tec_date_encode(now, refers, room, pictures[refers]);
-        cost[refers] = now->distortion + PRICE * bits_of(&now->encoder);
+        cost[refers] = now->distortion + TEC_DETAIL_PRICE * bits_of(&now->encoder);
         if (refers && cost[1] < cost[0]) best = 1;
     }
     if (!status && best) {

@@ -26,7 +26,7 @@ void tec_steps(unsigned rate, int32_t step[TEC_LEVELS + 1][3])
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
-static size_t largest_plane(const tec_layout *layout)
+size_t tec_largest_plane(const tec_layout *layout)
 {
     size_t most = 0;
     for (int l = 0; l <= TEC_LEVELS; l++)
@@ -68,7 +68,7 @@ int tec_walk_begin(tec_walk *walk, const tec_coder *coder, const tec_layout *lay
     walk->arena = arena;
     walk->error = error;
     walk->networks = walk->model->context.elic;
-    const size_t most = largest_plane(layout), side = 2 + most / TEC_BLOCK;
+    const size_t most = tec_largest_plane(layout), side = 2 + most / TEC_BLOCK;
     int32_t **const ints[5] = {&walk->scale, &walk->integers, &walk->rows, &walk->symbols,
                                &walk->where};
     int fine = 1;

@@ -80,6 +80,8 @@ typedef struct tec_walk {
 /* Begins a date; 0 if there is no memory. */
 int tec_walk_begin(tec_walk *walk, const tec_coder *coder, const tec_layout *layout, unsigned rate,
                    tec_arena *arena, tec_error *error);
+/* Samples of the largest plane that a layout has. */
+size_t tec_largest_plane(const tec_layout *layout);
 void tec_steps(unsigned rate, int32_t step[TEC_LEVELS + 1][3]);
 
 /* The spectrum of an entry and a list of rotations, for the level; NULL with an error set. */
